@@ -1,0 +1,98 @@
+# strata: make help lists the targets.
+SHELL := /bin/sh
+CC ?= cc
+
+ifneq ($(shell uname -s),Linux)
+$(error strata runs on Linux only, and this is $(shell uname -s): use a Linux machine or a virtual one)
+endif
+
+# Builds depend on nothing of the caller's settings for go but where its caches are. Without HOME go needs a place said.
+unexport GOFLAGS
+ifeq ($(HOME),)
+export HOME := $(shell getent passwd "$$(id -u)" 2>/dev/null | cut -d: -f6)
+endif
+ifeq ($(HOME),)
+export HOME := $(CURDIR)/bin/.home
+endif
+
+GO := go
+PURE := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
+STATIC := CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags "-static"'
+TOOLBOX := $(shell find tools/toolbox -name '*.go' ! -name '*_test.go' -o -name 'go.mod' -o -name 'go.sum')
+
+# What can be built here: the runtime needs a C compiler and a static libseccomp, strata-enter a C compiler. Where these
+# are not, an installed runc or crun, and util-linux's nsenter, take their places.
+HELPERS := bin/strata-toolbox bin/strata-init
+ifneq ($(shell command -v $(CC) 2>/dev/null),)
+HELPERS += bin/strata-enter
+endif
+ifeq ($(shell scripts/check-deps.sh --runtime && echo yes),yes)
+HELPERS += bin/strata-runc
+endif
+
+.PHONY: all build demo check-deps test test-real lint bench clean help program helpers
+
+all: build ## build everything into bin/ (the default)
+
+build: check-deps
+	@$(MAKE) --no-print-directory -j2 program helpers
+
+program: # go build knows best what has changed
+	@mkdir -p bin
+	$(PURE) -o bin/strata ./cmd/strata
+
+helpers: $(HELPERS)
+
+bin/strata-runc: go.mod go.sum
+	@mkdir -p bin
+	$(STATIC) -o $@ github.com/opencontainers/runc
+	@touch $@
+
+bin/strata-init: $(wildcard cmd/strata-init/*) go.mod
+	@mkdir -p bin
+	$(PURE) -o $@ ./cmd/strata-init
+	@touch $@
+
+# Linked statically where the machine has a static libc.
+bin/strata-enter: cmd/strata-enter/strata-enter.c
+	@mkdir -p bin
+	$(CC) -static -Os -Wall -Wextra -s -o $@ $< 2>/dev/null || $(CC) -Os -Wall -Wextra -s -o $@ $<
+
+# Only when its sources or the Go version change: rewriting u-root's commands takes a while.
+bin/strata-toolbox: $(TOOLBOX) bin/.go-version
+	@mkdir -p bin
+	cd tools/toolbox && $(GO) run ./build -o $(CURDIR)/$@
+	@touch $@
+
+bin/.go-version: FORCE
+	@mkdir -p bin
+	@$(GO) env GOVERSION | cmp -s - $@ || $(GO) env GOVERSION > $@
+
+.PHONY: FORCE
+FORCE:
+
+check-deps:
+	@scripts/check-deps.sh
+
+demo: build ## build, then build and run a first image
+	@scripts/demo.sh
+
+test: build ## vet and all tests that need nothing but this machine
+	$(GO) vet ./...
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) test ./...
+	cd tools/toolbox && $(GO) vet ./... && $(GO) test ./...
+
+test-real: build ## real base images and package registries; as root
+	PATH="$(CURDIR)/bin:$$PATH" STRATA_TEST_REAL=1 $(GO) test -count=1 -timeout 25m -run Real ./...
+
+lint: ## golangci-lint, where it is installed
+	golangci-lint run ./...
+
+bench: build ## compare with docker, podman, buildah, where installed
+	@scripts/bench.sh
+
+clean: ## remove what was built
+	rm -rf bin
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12

@@ -1,0 +1,25 @@
+//go:build linux
+
+// Command strata builds, stores, runs, ships and explains container images without a daemon.
+package main
+
+import (
+	"os"
+
+	"strata/internal/cli"
+	"strata/internal/container"
+	"strata/internal/engine"
+	"strata/internal/userns"
+)
+
+func main() {
+	// The same program is also the process that holds a user namespace open and the one that stands by a container.
+	// Both start often and live long, so they are told apart before anything else is set up.
+	switch {
+	case os.Args[0] == userns.PauseName:
+		os.Exit(userns.PauseMain())
+	case container.IsShim(os.Args[0]):
+		os.Exit(container.ShimMain(os.Args, engine.OpenContainers))
+	}
+	os.Exit(cli.Main(os.Args))
+}

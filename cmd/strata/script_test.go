@@ -1,0 +1,267 @@
+//go:build linux
+
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestScripts runs every user-visible behaviour as its reader would type it, against the programs that make built.
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
+
+// TestScriptsReal needs the package registries: make test-real asks for it.
+func TestScriptsReal(t *testing.T) {
+	if os.Getenv("STRATA_TEST_REAL") == "" {
+		t.Skip("needs the package registries: run make test-real")
+	}
+	runScripts(t, "testdata/real")
+}
+
+// TestScriptsAsPlainUser runs the same scripts as a user without rights, when root runs the tests.
+func TestScriptsAsPlainUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("TestScripts already ran as a plain user")
+	}
+	const uid = 54321
+	tmp, err := os.MkdirTemp("", "strata-user-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(tmp) })
+	if err := os.Chown(tmp, uid, uid); err != nil {
+		t.Fatal(err)
+	}
+	// The checkout may stand where a stranger cannot look.
+	own := filepath.Join(tmp, "strata")
+	if out, err := exec.Command("cp", "-r", bin(t), own+"-bin").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, d := range []string{"testdata", "examples"} {
+		from := map[string]string{"testdata": "testdata", "examples": "../../examples"}[d]
+		if out, err := exec.Command("cp", "-r", from, filepath.Join(tmp, d)).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	test := filepath.Join(tmp, "scripts.test")
+	if out, err := exec.Command("cp", self, test).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	args := []string{"-test.run=^TestScripts$"}
+	if testing.Verbose() {
+		args = append(args, "-test.v")
+	}
+	cmd := exec.Command(test, args...)
+	cmd.Dir = tmp
+	cmd.Env = append(os.Environ(), "HOME="+tmp, "TMPDIR="+tmp, "STRATA_BIN="+own+"-bin", "STRATA_EXAMPLES="+filepath.Join(tmp, "examples"), "XDG_RUNTIME_DIR=")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = cmd.Run()
+	if err != nil || testing.Verbose() {
+		t.Logf("%s", out.String())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bin is the directory of the programs under test.
+func bin(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("STRATA_BIN")
+	if dir == "" {
+		dir = "../../bin"
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"strata", "strata-toolbox", "strata-init"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Fatalf("%v: the scripts run the programs that `make build` makes", err)
+		}
+	}
+	return dir
+}
+
+func runScripts(t *testing.T, dir string) {
+	programs := bin(t)
+	examples := os.Getenv("STRATA_EXAMPLES")
+	if examples == "" {
+		var err error
+		if examples, err = filepath.Abs("../../examples"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 dir,
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			run, err := os.MkdirTemp("", "sr-")
+			if err != nil {
+				return err
+			}
+			root := filepath.Join(env.WorkDir, "store")
+			env.Setenv("PATH", programs+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
+			env.Setenv("STRATA_ROOT", root)
+			env.Setenv("STRATA_RUN", run)
+			env.Setenv("EXAMPLES", examples)
+			env.Setenv("NO_COLOR", "1")
+			for _, name := range []string{"GOPROXY", "GOFLAGS", "GONOSUMDB", "GONOSUMCHECK", "GOSUMDB"} {
+				env.Setenv(name, os.Getenv(name))
+			}
+			env.Defer(func() { teardown(programs, env, root, run) })
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			switch cond {
+			case "rootful":
+				return os.Getuid() == 0, nil
+			case "rootless":
+				return os.Getuid() != 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"httpget":  httpget,
+			"freeport": freeport,
+			"waitfor":  waitfor,
+			"sameset":  sameset,
+			"mkbig":    mkbig,
+		},
+	})
+}
+
+// teardown ends what a script left running and removes a store whose files may belong to a namespaced user.
+func teardown(programs string, env *testscript.Env, root, run string) {
+	strata := func(args ...string) {
+		cmd := exec.Command(filepath.Join(programs, "strata"), args...)
+		cmd.Env = env.Vars
+		cmd.Dir = "/"
+		cmd.Run()
+	}
+	ids := exec.Command(filepath.Join(programs, "strata"), "ps", "-aq")
+	ids.Env = env.Vars
+	out, _ := ids.Output()
+	for _, id := range strings.Fields(string(out)) {
+		strata("rm", "-f", id)
+	}
+	strata("system", "reset", "--force")
+	os.RemoveAll(root)
+	os.RemoveAll(run)
+}
+
+// httpget URL PATTERN: asks until the page holds PATTERN, for at most ten seconds.
+func httpget(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: httpget URL TEXT")
+	}
+	var last string
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		resp, err := http.Get(args[0])
+		if err != nil {
+			last = err.Error()
+			if neg {
+				return
+			}
+			continue
+		}
+		var b bytes.Buffer
+		b.ReadFrom(resp.Body)
+		resp.Body.Close()
+		if last = b.String(); strings.Contains(last, args[1]) != neg {
+			return
+		}
+	}
+	ts.Fatalf("httpget %s: no %q in %q", args[0], args[1], last)
+}
+
+// freeport NAME: puts the number of a free loopback port into the environment.
+func freeport(ts *testscript.TestScript, neg bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	defer l.Close()
+	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+}
+
+// waitfor TEXT COMMAND…: repeats the command until its output holds TEXT, for at most ten seconds.
+func waitfor(ts *testscript.TestScript, neg bool, args []string) {
+	var out []byte
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		cmd := exec.Command(args[1], args[2:]...)
+		path, err := lookPath(ts, args[1])
+		ts.Check(err)
+		cmd.Path, cmd.Err = path, nil // the script's PATH is not ours
+		cmd.Dir = ts.Getenv("WORK")
+		cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "STRATA_ROOT=" + ts.Getenv("STRATA_ROOT"), "STRATA_RUN=" + ts.Getenv("STRATA_RUN")}
+		out, _ = cmd.CombinedOutput()
+		if strings.Contains(string(out), args[0]) != neg {
+			return
+		}
+	}
+	ts.Fatalf("waitfor %q: %s", args[0], out)
+}
+
+func lookPath(ts *testscript.TestScript, name string) (string, error) {
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		p := filepath.Join(dir, name)
+		if st, err := os.Stat(p); err == nil && st.Mode()&0o111 != 0 {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("%s: not in PATH", name)
+}
+
+// sameset FILE1 FILE2: the same lines in any order.
+func sameset(ts *testscript.TestScript, neg bool, args []string) {
+	read := func(name string) map[string]int {
+		set := map[string]int{}
+		for line := range strings.Lines(ts.ReadFile(name)) {
+			set[strings.TrimSpace(line)]++
+		}
+		return set
+	}
+	a, b := read(args[0]), read(args[1])
+	same := fmt.Sprint(a) == fmt.Sprint(b)
+	if same == neg {
+		ts.Fatalf("%s and %s: same lines: %v", args[0], args[1], same)
+	}
+}
+
+// mkbig FILE SIZE [FILL]: a file of SIZE bytes.
+func mkbig(ts *testscript.TestScript, neg bool, args []string) {
+	n, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	fill := "x"
+	if len(args) == 3 {
+		fill = args[2]
+	}
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer f.Close()
+	chunk := bytes.Repeat([]byte(fill), 1<<20)
+	for n > 0 {
+		m := min(n, int64(len(chunk)))
+		_, err := f.Write(chunk[:m])
+		ts.Check(err)
+		n -= m
+	}
+}

@@ -1,0 +1,231 @@
+package archive
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"strata/internal/errdef"
+	"strata/internal/image"
+	"strata/internal/oci"
+	"strata/internal/reference"
+)
+
+// Format is a form of archive that [Save] writes.
+type Format string
+
+// The formats. Docker is docker's archive and an OCI layout in one tar, as docker writes it since version 25: docker,
+// podman and skopeo read it as either. OCI is the layout alone.
+const (
+	Docker Format = "docker"
+	OCI    Format = "oci"
+)
+
+// SaveOptions say how an archive is written.
+type SaveOptions struct {
+	Format Format
+	// Compression is "none" (or ""), "gzip" or "zstd". It is of the whole stream for Docker, whose layers are always
+	// plain, and of each layer for OCI.
+	Compression string
+	// Level of the compression; 0 is its default.
+	Level int
+	// TempDir is where a compressed layer lies until its digest is known. Needed for OCI with compression only.
+	TempDir func() (string, error)
+}
+
+// Item is one image to save.
+type Item struct {
+	Image image.Image
+	// Names in full, with tags; none saves the image without a name.
+	Names []string
+}
+
+// Save writes the images to w. The same images and options give the same bytes. Layers that several images share are
+// written once. A layer that does not give the tar of its diffID is errdef.ErrCorrupt.
+func Save(ctx context.Context, w io.Writer, items []Item, layers LayerReader, o SaveOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	whole, perLayer := o.split()
+	out, err := compressor(w, whole, o.Level)
+	if err != nil {
+		return err
+	}
+	s := &saver{out: newTarWriter(out), layers: layers, o: o, compression: perLayer, written: map[oci.DiffID]ocispec.Descriptor{}}
+	err = s.save(ctx, mergeItems(items))
+	if e := out.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("save: %w", err)
+	}
+	return nil
+}
+
+func (o SaveOptions) check() error {
+	if o.Format != Docker && o.Format != OCI {
+		return fmt.Errorf("archive format %.40q: want %s or %s: %w", string(o.Format), Docker, OCI, errdef.ErrInvalid)
+	}
+	return checkCompression(o.Compression, o.Level)
+}
+
+// split says what the compression is of.
+func (o SaveOptions) split() (whole, perLayer string) {
+	if o.Format == Docker {
+		return o.Compression, ""
+	}
+	return "", o.Compression
+}
+
+// mergeItems puts the names of an image that is asked for twice together.
+func mergeItems(items []Item) []Item {
+	var merged []Item
+	at := map[digest.Digest]int{}
+	for _, item := range items {
+		i, seen := at[item.Image.ID]
+		if !seen {
+			i, at[item.Image.ID] = len(merged), len(merged)
+			merged = append(merged, Item{Image: item.Image})
+		}
+		for _, name := range item.Names {
+			if !slices.Contains(merged[i].Names, name) {
+				merged[i].Names = append(merged[i].Names, name)
+			}
+		}
+	}
+	return merged
+}
+
+// saver is one archive being written: layers as they come, documents last.
+type saver struct {
+	out         *tarWriter
+	layers      LayerReader
+	o           SaveOptions
+	compression string // of each layer
+	written     map[oci.DiffID]ocispec.Descriptor
+}
+
+func (s *saver) save(ctx context.Context, items []Item) error {
+	for _, dir := range []string{"blobs/", "blobs/sha256/"} {
+		if err := s.out.dir(dir); err != nil {
+			return err
+		}
+	}
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
+	entries := []dockerManifest{}
+	for _, item := range items {
+		descs, entry, err := s.image(ctx, item)
+		if err != nil {
+			return fmt.Errorf("image %s: %w", item.Image.ID, err)
+		}
+		index.Manifests = append(index.Manifests, descs...)
+		entries = append(entries, entry)
+	}
+	if err := s.json(indexName, index); err != nil {
+		return err
+	}
+	if s.o.Format == Docker {
+		if err := s.json(dockerManifestName, entries); err != nil {
+			return err
+		}
+	}
+	if err := s.json(layoutName, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion}); err != nil {
+		return err
+	}
+	return s.out.close()
+}
+
+// image writes one image's blobs and gives what index.json and manifest.json say of it.
+func (s *saver) image(ctx context.Context, item Item) ([]ocispec.Descriptor, dockerManifest, error) {
+	img := item.Image
+	entry := dockerManifest{Config: blobName(img.ID), Layers: []string{}}
+	var layers []ocispec.Descriptor
+	for _, id := range img.DiffIDs() {
+		desc, err := s.layer(ctx, id)
+		if err != nil {
+			return nil, entry, err
+		}
+		layers = append(layers, desc)
+		entry.Layers = append(entry.Layers, blobName(desc.Digest))
+	}
+	raw, err := manifestOf(img, layers)
+	if err != nil {
+		return nil, entry, err
+	}
+	for _, blob := range [][]byte{img.RawConfig, raw} {
+		if err := s.out.file(blobName(digest.FromBytes(blob)), blob); err != nil {
+			return nil, entry, err
+		}
+	}
+	for _, name := range item.Names {
+		// In full, as podman writes them: it would take "ubuntu" for localhost/ubuntu. Docker reads both.
+		entry.RepoTags = append(entry.RepoTags, name)
+	}
+	return descriptors(img, raw, item.Names), entry, nil
+}
+
+// manifestOf is the manifest of img with these layers: its own where that says the same, so that its digest stays.
+func manifestOf(img image.Image, layers []ocispec.Descriptor) ([]byte, error) {
+	same := slices.EqualFunc(img.Manifest.Layers, layers, func(a, b ocispec.Descriptor) bool {
+		return a.MediaType == b.MediaType && a.Digest == b.Digest && a.Size == b.Size
+	})
+	if same {
+		return img.RawManifest, nil
+	}
+	if layers == nil {
+		layers = []ocispec.Descriptor{}
+	}
+	return oci.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageManifest,
+		Config: ocispec.Descriptor{
+			MediaType: ocispec.MediaTypeImageConfig, Digest: img.ID, Size: int64(len(img.RawConfig)),
+		},
+		Layers:      layers,
+		Annotations: img.Manifest.Annotations,
+	})
+}
+
+// descriptors are the entries of index.json: one for each name, or one without.
+func descriptors(img image.Image, rawManifest []byte, names []string) []ocispec.Descriptor {
+	var m ocispec.Manifest
+	mediaType := ocispec.MediaTypeImageManifest
+	if err := json.Unmarshal(rawManifest, &m); err == nil && m.MediaType != "" {
+		mediaType = m.MediaType
+	}
+	desc := ocispec.Descriptor{
+		MediaType: mediaType,
+		Digest:    digest.FromBytes(rawManifest),
+		Size:      int64(len(rawManifest)),
+		Platform: &ocispec.Platform{
+			OS: img.Config.OS, Architecture: img.Config.Architecture, Variant: img.Config.Variant, OSVersion: img.Config.OSVersion,
+		},
+	}
+	if len(names) == 0 {
+		return []ocispec.Descriptor{desc}
+	}
+	var list []ocispec.Descriptor
+	for _, name := range names {
+		named := desc
+		named.Annotations = map[string]string{imageNameAnnotation: name}
+		if ref, err := reference.Parse(name); err == nil && ref.Tag != "" {
+			named.Annotations[ocispec.AnnotationRefName] = ref.Tag
+		}
+		list = append(list, named)
+	}
+	return list
+}
+
+func (s *saver) json(name string, v any) error {
+	raw, err := oci.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return s.out.file(name, raw)
+}

@@ -1,0 +1,110 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"strata/internal/errdef"
+	"strata/internal/oci"
+)
+
+// layer writes a layer once and gives its descriptor.
+func (s *saver) layer(ctx context.Context, id oci.DiffID) (ocispec.Descriptor, error) {
+	if desc, ok := s.written[id]; ok {
+		return desc, nil
+	}
+	tar, err := s.layers.Tar(ctx, id)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer tar.Close()
+	var desc ocispec.Descriptor
+	if suffix := mediaSuffix(s.compression); suffix == "" {
+		desc, err = s.plain(ctx, id, tar)
+	} else {
+		desc, err = s.compressed(ctx, id, tar)
+	}
+	if err == nil {
+		s.written[id] = desc
+	}
+	return desc, err
+}
+
+// plain streams the tar as it is: size and digest are known.
+func (s *saver) plain(ctx context.Context, id oci.DiffID, tar io.Reader) (ocispec.Descriptor, error) {
+	meta, err := s.layers.Stat(id)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.Digest(id), Size: meta.Size}
+	return desc, s.out.copy(blobName(desc.Digest), meta.Size, verified(ctx, tar, id))
+}
+
+// compressed goes through a temporary file, for the digest names the member and the size stands before it.
+func (s *saver) compressed(ctx context.Context, id oci.DiffID, tar io.Reader) (ocispec.Descriptor, error) {
+	dir, err := s.o.TempDir()
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	tmp, err := os.CreateTemp(dir, "save-*")
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	hash := digest.SHA256.Hash()
+	z, err := compressor(io.MultiWriter(tmp, hash), s.compression, s.o.Level)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	if _, err := io.Copy(z, verified(ctx, tar, id)); err != nil {
+		z.Close()
+		return ocispec.Descriptor{}, err
+	}
+	if err := z.Close(); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	size, err := tmp.Seek(0, io.SeekCurrent)
+	if err == nil {
+		_, err = tmp.Seek(0, io.SeekStart)
+	}
+	desc := ocispec.Descriptor{
+		MediaType: ocispec.MediaTypeImageLayer + mediaSuffix(s.compression),
+		Digest:    digest.NewDigest(digest.SHA256, hash),
+		Size:      size,
+	}
+	if err != nil {
+		return desc, err
+	}
+	return desc, s.out.copy(blobName(desc.Digest), size, tmp)
+}
+
+// verified reads a layer's tar; instead of io.EOF it ends with errdef.ErrCorrupt when that was not the layer. It also
+// ends with its context.
+func verified(ctx context.Context, tar io.Reader, id oci.DiffID) io.Reader {
+	return &verifier{ctx: ctx.Err, r: tar, id: id, verifier: digest.Digest(id).Verifier()}
+}
+
+type verifier struct {
+	ctx      func() error
+	r        io.Reader
+	id       oci.DiffID
+	verifier digest.Verifier
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	if err := v.ctx(); err != nil {
+		return 0, err
+	}
+	n, err := v.r.Read(p)
+	v.verifier.Write(p[:n])
+	if err == io.EOF && !v.verifier.Verified() {
+		err = fmt.Errorf("layer %s: what is stored gives another tar: %w", v.id, errdef.ErrCorrupt)
+	}
+	return n, err
+}

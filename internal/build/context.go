@@ -1,0 +1,225 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/dockerfile"
+	"strata/internal/errdef"
+	"strata/internal/rootfs"
+)
+
+// Context is a build context: a directory that COPY and ADD take from, less what its ignore file leaves out. It is walked
+// in place, at most once, when the first step asks; nothing is ever copied that no step selects.
+type Context struct {
+	dir        string
+	ignore     *dockerfile.Ignore
+	ignoreName string
+	index      *statIndex
+
+	walk func() error
+	root *rootfs.Root
+	tree *tree
+}
+
+// NewContext is the context in dir without what ignore, read from the file ignoreName, leaves out. cacheDir is where the
+// digests of files are remembered: R/cache/context.
+func NewContext(dir string, ignore *dockerfile.Ignore, ignoreName, cacheDir string) (*Context, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("build context %q: %w", dir, err)
+	}
+	info, err := os.Stat(abs)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("build context %q: %w", dir, errdef.ErrNotFound)
+	case err != nil:
+		return nil, fmt.Errorf("build context %q: %w", dir, err)
+	case !info.IsDir():
+		return nil, fmt.Errorf("build context %q is not a directory: %w", dir, errdef.ErrInvalid)
+	}
+	c := &Context{dir: abs, ignore: ignore, ignoreName: ignoreName, index: newStatIndex(cacheDir, abs)}
+	c.walk = sync.OnceValue(c.load)
+	return c, nil
+}
+
+// load opens the root and lists the tree.
+func (c *Context) load() error {
+	root, err := rootfs.OpenRoot(c.dir)
+	if err != nil {
+		return fmt.Errorf("build context: %w", err)
+	}
+	c.root = root
+	c.index.begin(time.Now())
+	w := &walker{context: c, tree: newTree()}
+	if err := w.dir(".", dockerfile.Verdict{}, nil); err != nil {
+		return fmt.Errorf("build context: %w", err)
+	}
+	c.tree = w.tree
+	return nil
+}
+
+// item is a file, directory or link of a source tree.
+type item struct {
+	path string // relative to the tree's root, slash-separated; "." is the root
+	stat unix.Stat_t
+	link string // target of a symbolic link
+}
+
+func (i *item) kind() uint32 { return i.stat.Mode & unix.S_IFMT }
+func (i *item) isDir() bool  { return i.kind() == unix.S_IFDIR }
+func (i *item) perm() uint32 { return i.stat.Mode & 0o7777 }
+
+// tree lists items in the order of a walk: a directory before what is in it, all that is below it in one run.
+type tree struct {
+	items  []item
+	byPath map[string]int
+}
+
+func newTree() *tree { return &tree{byPath: map[string]int{}} }
+
+func (t *tree) add(i item) {
+	t.byPath[i.path] = len(t.items)
+	t.items = append(t.items, i)
+}
+
+func (t *tree) get(name string) *item {
+	n, ok := t.byPath[name]
+	if !ok {
+		return nil
+	}
+	return &t.items[n]
+}
+
+// below lists what stands under the directory name, itself not included.
+func (t *tree) below(name string) []item {
+	if name == "." {
+		return t.items[1:]
+	}
+	first := t.byPath[name] + 1
+	end := first
+	for end < len(t.items) && strings.HasPrefix(t.items[end].path, name+"/") {
+		end++
+	}
+	return t.items[first:end]
+}
+
+type walker struct {
+	context *Context
+	tree    *tree
+}
+
+// dir lists one directory. pending are the ignored directories on the way to it that come into the tree only when
+// something below them does.
+func (w *walker) dir(name string, verdict dockerfile.Verdict, pending []item) error {
+	self, err := w.stat(name)
+	if err != nil {
+		return err
+	}
+	if verdict.Ignored {
+		pending = append(pending[:len(pending):len(pending)], self)
+	} else {
+		w.add(self, &pending)
+	}
+	entries, err := os.ReadDir(filepath.Join(w.context.dir, filepath.FromSlash(name)))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		child := path.Join(name, e.Name())
+		v := w.context.ignore.Child(verdict, child)
+		switch {
+		case e.IsDir():
+			if w.context.ignore.SkipDir(child, v) {
+				continue
+			}
+			err = w.dir(child, v, pending)
+		case !v.Ignored:
+			err = w.file(child, &pending)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // gone while we walked
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) file(name string, pending *[]item) error {
+	i, err := w.stat(name)
+	if err != nil || i.kind() == unix.S_IFSOCK {
+		return err
+	}
+	w.add(i, pending)
+	return nil
+}
+
+// add lists an item after the ignored directories that it needs.
+func (w *walker) add(i item, pending *[]item) {
+	for _, p := range *pending {
+		if w.tree.get(p.path) == nil {
+			w.tree.add(p)
+		}
+	}
+	*pending = nil
+	w.tree.add(i)
+}
+
+func (w *walker) stat(name string) (item, error) {
+	full := filepath.Join(w.context.dir, filepath.FromSlash(name))
+	i := item{path: name}
+	if err := unix.Lstat(full, &i.stat); err != nil {
+		return i, &fs.PathError{Op: "lstat", Path: full, Err: err}
+	}
+	if name == "." { // the context's directory may be given by a link
+		if err := unix.Stat(full, &i.stat); err != nil {
+			return i, &fs.PathError{Op: "stat", Path: full, Err: err}
+		}
+	}
+	if i.kind() == unix.S_IFLNK {
+		link, err := os.Readlink(full)
+		if err != nil {
+			return i, err
+		}
+		i.link = link
+	}
+	return i, nil
+}
+
+// missing is the error for a source that is not in the context, with the reason where there is one.
+func (c *Context) missing(source string) error {
+	err := fmt.Errorf("%q: %w", "/"+source, errdef.ErrNotFound)
+	if v := c.ignore.Match(source); v.Ignored && v.Rule != nil {
+		return errdef.WithHint(err, fmt.Sprintf("%s:%d: %q leaves it out; add the line \"!%s\" after it", c.ignoreName, v.Rule.Line, v.Rule.Text, source))
+	}
+	var names []string
+	dir := path.Dir(source)
+	if i := c.tree.get(dir); i != nil && i.isDir() {
+		for _, below := range c.tree.below(dir) {
+			if path.Dir(below.path) == dir {
+				names = append(names, below.path)
+			}
+		}
+	}
+	if near := dockerfile.Closest(source, names); near != "" {
+		return errdef.WithHint(err, fmt.Sprintf("did you mean %q?", near))
+	}
+	return err
+}
+
+// digests gives the sha256 of each regular file in items, by path, hashed in parallel where the index does not know it.
+func (c *Context) digests(ctx context.Context, items []*item) (map[string]string, error) {
+	return c.index.digests(ctx, c.root, items)
+}

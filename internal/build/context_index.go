@@ -1,0 +1,252 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"strata/internal/atomicfile"
+	"strata/internal/errdef"
+	"strata/internal/rootfs"
+)
+
+// statIndex remembers the digests of files by what stat(2) says of them, so that an unchanged file is not read again.
+//
+// A file changed twice within one tick of its clock can look unchanged. So a file whose times lie close before the scan,
+// or after it, is hashed each time and never remembered.
+type statIndex struct {
+	file  string
+	start time.Time
+
+	mu    sync.Mutex
+	known map[fileID][sha256.Size]byte
+	fresh map[fileID][sha256.Size]byte // seen in this build: what is kept
+	dirty bool
+}
+
+// fileID is all by which a file is taken for the one that was hashed.
+type fileID struct {
+	Dev, Ino           uint64
+	Size, Mtime, Ctime int64
+}
+
+type indexRecord struct {
+	ID  fileID
+	Sum [sha256.Size]byte
+}
+
+const (
+	indexMagic   = "strata context index 1\n"
+	maxIndexFile = 512 << 20
+	unsettled    = 2 * time.Second
+)
+
+func newStatIndex(cacheDir, contextDir string) *statIndex {
+	sum := sha256.Sum256([]byte(contextDir))
+	return &statIndex{file: filepath.Join(cacheDir, hex.EncodeToString(sum[:16]))}
+}
+
+func idOf(st *unix.Stat_t) fileID {
+	return fileID{st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
+}
+
+// begin loads what was known; a missing or damaged file knows nothing.
+func (x *statIndex) begin(now time.Time) {
+	x.start = now
+	x.known = map[fileID][sha256.Size]byte{}
+	x.fresh = map[fileID][sha256.Size]byte{}
+	raw, err := readBounded(x.file, maxIndexFile)
+	if err != nil {
+		return
+	}
+	for _, r := range decodeIndex(raw) {
+		x.known[r.ID] = r.Sum
+	}
+}
+
+const recordSize = 5*8 + sha256.Size
+
+// The file is the magic, records, and the sha256 of both. A damaged file holds nothing.
+func decodeIndex(raw []byte) []indexRecord {
+	body, ok := bytes.CutPrefix(raw, []byte(indexMagic))
+	if !ok || len(body) < sha256.Size || (len(body)-sha256.Size)%recordSize != 0 {
+		return nil
+	}
+	end := len(raw) - sha256.Size
+	if sum := sha256.Sum256(raw[:end]); !bytes.Equal(sum[:], raw[end:]) {
+		return nil
+	}
+	body = body[:len(body)-sha256.Size]
+	records := make([]indexRecord, 0, len(body)/recordSize)
+	for ; len(body) > 0; body = body[recordSize:] {
+		word := func(i int) uint64 { return binary.LittleEndian.Uint64(body[8*i:]) }
+		r := indexRecord{ID: fileID{word(0), word(1), int64(word(2)), int64(word(3)), int64(word(4))}}
+		copy(r.Sum[:], body[5*8:])
+		records = append(records, r)
+	}
+	return records
+}
+
+func encodeIndex(known map[fileID][sha256.Size]byte) []byte {
+	raw := make([]byte, 0, len(indexMagic)+len(known)*recordSize+sha256.Size)
+	raw = append(raw, indexMagic...)
+	for id, sum := range known {
+		for _, word := range [5]uint64{id.Dev, id.Ino, uint64(id.Size), uint64(id.Mtime), uint64(id.Ctime)} {
+			raw = binary.LittleEndian.AppendUint64(raw, word)
+		}
+		raw = append(raw, sum[:]...)
+	}
+	sum := sha256.Sum256(raw)
+	return append(raw, sum[:]...)
+}
+
+// save writes the index when this build learnt something. Files that no step selected this time keep their places.
+func (x *statIndex) save() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.dirty {
+		return nil
+	}
+	for id, sum := range x.known {
+		if len(x.fresh) >= 4_000_000 {
+			break
+		}
+		x.fresh[id] = sum
+	}
+	raw := encodeIndex(x.fresh)
+	if err := os.MkdirAll(filepath.Dir(x.file), 0o700); err != nil {
+		return err
+	}
+	x.dirty = false
+	return atomicfile.Write(x.file, raw, 0o600)
+}
+
+// settled tells whether the times of a file lie far enough before the scan.
+func (x *statIndex) settled(id fileID) bool {
+	limit := x.start.Add(-unsettled).UnixNano()
+	return id.Mtime < limit && id.Ctime < limit
+}
+
+func (x *statIndex) lookup(id fileID) ([sha256.Size]byte, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	sum, ok := x.fresh[id]
+	if !ok {
+		if sum, ok = x.known[id]; ok && x.settled(id) {
+			x.fresh[id] = sum
+		}
+	}
+	return sum, ok
+}
+
+func (x *statIndex) learn(id fileID, sum [sha256.Size]byte) {
+	if !x.settled(id) {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.fresh[id] = sum
+	x.dirty = true
+}
+
+// digests gives the sha256 of each of files by path. Those whose stat is known are not opened.
+func (x *statIndex) digests(ctx context.Context, root *rootfs.Root, files []*item) (map[string]string, error) {
+	sums := make([][sha256.Size]byte, len(files))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	for i, f := range files {
+		if sum, ok := x.lookup(idOf(&f.stat)); ok {
+			sums[i] = sum
+			continue
+		}
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			sum, err := hashFile(root, f)
+			if err != nil {
+				return err
+			}
+			sums[i] = sum
+			x.learn(idOf(&f.stat), sum)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	byPath := make(map[string]string, len(files))
+	for i, f := range files {
+		byPath[f.path] = "sha256:" + hex.EncodeToString(sums[i][:])
+	}
+	return byPath, nil
+}
+
+// hashFile hashes the file that f was when it was listed.
+func hashFile(root *rootfs.Root, f *item) (sum [sha256.Size]byte, err error) {
+	file, err := openUnchanged(root, f)
+	if err != nil {
+		return sum, err
+	}
+	defer file.Close()
+	h := sha256.New()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{file}, make([]byte, min(128<<10, f.stat.Size+1))); err != nil {
+		return sum, fmt.Errorf("file %q: %w", f.path, err)
+	}
+	var after unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &after); err != nil {
+		return sum, fmt.Errorf("file %q: %w", f.path, err)
+	}
+	if idOf(&after) != idOf(&f.stat) {
+		return sum, changed(f.path)
+	}
+	h.Sum(sum[:0])
+	return sum, nil
+}
+
+// openUnchanged opens a file of a source tree and checks that it is the one that was listed.
+func openUnchanged(root *rootfs.Root, f *item) (*os.File, error) {
+	file, err := root.Open(f.path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("file %q: %w", f.path, err)
+	}
+	var now unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &now); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("file %q: %w", f.path, err)
+	}
+	if idOf(&now) != idOf(&f.stat) {
+		file.Close()
+		return nil, changed(f.path)
+	}
+	return file, nil
+}
+
+func changed(name string) error {
+	return errdef.WithHint(fmt.Errorf("file %q changed while the build read it: %w", name, errdef.ErrConflict), "build again when nothing writes to it")
+}
+
+func readBounded(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		return nil, fmt.Errorf("%s: %w", name, errdef.ErrLimit)
+	}
+	return raw, err
+}

@@ -1,0 +1,246 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"strata/internal/dockerfile"
+	"strata/internal/errdef"
+	"strata/internal/graph"
+	"strata/internal/layer"
+	"strata/internal/oci"
+	"strata/internal/progress"
+	"strata/internal/rootfs"
+)
+
+// Layers is where steps put the layers that they make.
+type Layers interface {
+	Commit(ctx context.Context, upper string, o layer.CommitOptions) (layer.Meta, error)
+	Stat(id oci.DiffID) (layer.Meta, error)
+}
+
+// Stacks mounts stacks of layers.
+type Stacks interface {
+	Mount(ids []oci.DiffID, m rootfs.Mount) error
+	Lower(ids []oci.DiffID) ([]string, error)
+}
+
+// Deps is what execution works with and where.
+type Deps struct {
+	// CacheDir holds the build cache.
+	CacheDir string
+	// LogDir gets a file for each step that ran, with all that it wrote. Empty: none is kept.
+	LogDir string
+	// RunDir is for bundles; made when needed, on a tmpfs where there is one.
+	RunDir string
+	// TempDir gives a directory on the layers' file system that goes when this process does.
+	TempDir func() (string, error)
+	// Hold pins names ("layer:<hex of the diffID>") for as long as this process lives.
+	Hold func(ctx context.Context, names ...string) error
+
+	Layers Layers
+	Stacks Stacks
+	// Run runs the bundle's container id to its end and removes it; code is its exit status. It kills it when ctx ends.
+	Run func(ctx context.Context, id, bundle string, stdout, stderr *os.File) (code int, err error)
+
+	// Context of the build; nil when there is none.
+	Context *Context
+	// Slot tells this build from others of the machine, the path of its Dockerfile for example, so that a step that must
+	// run again can say what changed.
+	Slot string
+	// Parallel is how many steps run at once; at least one.
+	Parallel int
+	// Sink takes the progress; nil discards it.
+	Sink progress.Sink
+	// Userns: this process is root of a user namespace only. SingleID: and that has a single id.
+	Userns, SingleID bool
+}
+
+// Execute does what plan's target needs and gives the image's config. The layers are in the store, not yet sealed.
+func Execute(ctx context.Context, plan *Plan, d Deps) (*oci.Image, error) {
+	if d.Sink == nil {
+		d.Sink = progress.Discard
+	}
+	if d.LogDir != "" {
+		logs := newLogSink(d.LogDir, d.Sink)
+		defer logs.close()
+		d.Sink = logs
+	}
+	h := &holder{layers: d.Layers, hold: d.Hold, held: map[oci.DiffID]bool{}}
+	cache, err := graph.Open(d.CacheDir, h.all)
+	if err != nil {
+		return nil, err
+	}
+	x := &executor{plan: plan, deps: d, hold: h, steps: map[*Step]*graph.Vertex{}, last: map[*Stage]*graph.Vertex{}}
+	defer x.close()
+	if err := x.vertices(); err != nil {
+		return nil, err
+	}
+	solver := graph.Solver{Cache: cache, Parallel: d.Parallel, Sink: d.Sink}
+	chain, targets := x.targets()
+	solved, err := solver.Solve(ctx, targets...)
+	if err != nil {
+		return nil, err
+	}
+	if d.Context != nil {
+		if err := d.Context.index.save(); err != nil {
+			return nil, fmt.Errorf("build cache: %w", err)
+		}
+	}
+	return x.image(chain, solved)
+}
+
+// executor turns one plan into a graph.
+type executor struct {
+	plan  *Plan
+	deps  Deps
+	hold  *holder
+	steps map[*Step]*graph.Vertex
+	last  map[*Stage]*graph.Vertex // what the stage comes to
+	work  workspace
+}
+
+func (x *executor) close() {
+	x.work.close()
+	if c := x.deps.Context; c != nil && c.root != nil {
+		c.root.Close()
+	}
+}
+
+// vertices makes a vertex of every stage's base and of every step.
+func (x *executor) vertices() error {
+	for _, s := range x.plan.Stages {
+		v, err := x.base(s)
+		if err != nil {
+			return err
+		}
+		for _, step := range s.Steps {
+			v = x.step(s, step, v)
+			x.steps[step] = v
+		}
+		x.last[s] = v
+	}
+	return nil
+}
+
+func (x *executor) base(s *Stage) (*graph.Vertex, error) {
+	if s.Parent != nil {
+		return x.last[s.Parent], nil
+	}
+	v := &graph.Vertex{ID: s.ID, Name: s.FromName, Noun: "the empty base"}
+	var st state
+	if s.Base != nil {
+		st.Layers = s.Base.Layers
+		v.Noun = "base image " + s.Base.Name
+	}
+	if v.Name == "" {
+		v.Name = fmt.Sprintf("[%s] FROM scratch", s.ID)
+	}
+	var err error
+	v.Given, err = st.encode()
+	return v, err
+}
+
+func (x *executor) step(s *Stage, step *Step, on *graph.Vertex) *graph.Vertex {
+	id := fmt.Sprintf("%s/%d", s.ID, step.Index)
+	v := &graph.Vertex{ID: id, Name: step.Name, NoCache: s.NoCache, Inputs: []*graph.Vertex{on}}
+	if x.deps.Slot != "" {
+		v.Slot = x.deps.Slot + "\n" + s.Platform.Architecture + s.Platform.Variant + "\n" + id
+	}
+	common := op{x: x, step: step}
+	switch step.Kind {
+	case KindRun:
+		v.Op = &runOp{common, step.Run}
+	case KindWorkdir:
+		v.Op = &workdirOp{common, step.Workdir}
+	default:
+		if step.Copy.From != nil {
+			v.Inputs = append(v.Inputs, x.last[step.Copy.From])
+		}
+		v.Op = &copyOp{op: common, copy: step.Copy}
+	}
+	return v
+}
+
+// targets are the steps that the target's tree is made of, in order, and their vertices: the last one is of the tree.
+func (x *executor) targets() ([]*Step, []*graph.Vertex) {
+	var stages []*Stage
+	for s := x.plan.Target; s != nil; s = s.Parent {
+		stages = append([]*Stage{s}, stages...)
+	}
+	var chain []*Step
+	var targets []*graph.Vertex
+	for _, s := range stages {
+		for _, step := range s.Steps {
+			chain = append(chain, step)
+			targets = append(targets, x.steps[step])
+		}
+	}
+	if len(targets) == 0 {
+		targets = append(targets, x.last[x.plan.Target])
+	}
+	return chain, targets
+}
+
+// op is what all ops of a build share.
+type op struct {
+	x    *executor
+	step *Step
+}
+
+// lines are the definition lines of every op.
+func (o *op) lines(more ...graph.Line) []graph.Line {
+	all := []graph.Line{{Name: "step", Value: string(o.step.Kind)}}
+	if e := o.x.plan.Epoch; e != nil {
+		all = append(all, graph.Line{Name: "SOURCE_DATE_EPOCH", Value: fmt.Sprint(e.Unix())})
+	}
+	return append(all, more...)
+}
+
+// at gives an error its place in the Dockerfile. A cancelled step has none.
+func (o *op) at(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	var placed *dockerfile.Error
+	if errors.As(err, &placed) {
+		return err
+	}
+	return o.x.plan.File.At(o.step.Lines.First, o.step.Lines.Last, err)
+}
+
+// changeset runs fn on the tree of on, mounted writable, and commits what changed, less the mount points in t.drop.
+func (o *op) changeset(ctx context.Context, on json.RawMessage, out *graph.Output, fn func(t *mounted) error) (json.RawMessage, error) {
+	before, err := decodeState(on)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := o.x.work.dir(o.x.deps.TempDir)
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	t := &mounted{dir: dir, stacks: o.x.deps.Stacks, layers: before.Layers}
+	if err := t.with(fn); err != nil {
+		return nil, err
+	}
+	lower, err := o.x.deps.Stacks.Lower(before.Layers)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := o.x.deps.Layers.Commit(ctx, filepath.Join(dir, "rw", "upper"), layer.CommitOptions{Lower: lower, Drop: t.drop, Epoch: o.x.plan.Epoch})
+	if err != nil {
+		return nil, err
+	}
+	out.SetSize(meta.Disk)
+	return before.then(meta).encode()
+}
+
+// noContext is the error of a step that wants files from a build without a context.
+func noContext() error {
+	return fmt.Errorf("this build has no context to take files from: %w", errdef.ErrInvalid)
+}

@@ -1,0 +1,221 @@
+package build
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"strata/internal/errdef"
+	"strata/internal/graph"
+	"strata/internal/rootfs"
+	"strata/internal/runtime"
+)
+
+// hostname is what every RUN step sees, so that nothing of this machine's name gets into a layer.
+const hostname = "buildhost"
+
+// StepError is a RUN step whose process ended with an exit status other than zero.
+type StepError struct {
+	// Step is its name: "[build 2/4] RUN make".
+	Step     string
+	Args     []string
+	ExitCode int
+	// Tail is the end of what it printed, both streams.
+	Tail string
+}
+
+func (e *StepError) Error() string {
+	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.ExitCode)
+}
+
+// Unwrap classes the error: running the same again gives the same.
+func (e *StepError) Unwrap() error { return errdef.ErrInvalid }
+
+// runOp runs a process on the tree.
+type runOp struct {
+	op
+	run *Run
+}
+
+func (o *runOp) Define([]json.RawMessage) ([]graph.Line, error) {
+	command, err := json.Marshal(o.run.Args)
+	if err != nil {
+		return nil, err
+	}
+	lines := o.lines(
+		graph.Line{Name: "the command", Value: string(command)},
+		graph.Line{Name: "the working directory", Value: o.run.Cwd},
+		graph.Line{Name: "the user", Value: o.run.User},
+		graph.Line{Name: "the network", Value: o.run.Network},
+	)
+	for _, e := range o.run.Env {
+		name, value, _ := strings.Cut(e, "=")
+		kind := "environment "
+		if slices.Contains(o.run.BuildArgs, name) {
+			kind = "build argument "
+		}
+		lines = append(lines, graph.Line{Name: kind + name, Value: value})
+	}
+	return lines, nil
+}
+
+func (o *runOp) Content(context.Context, []json.RawMessage) ([]graph.Line, error) { return nil, nil }
+
+func (o *runOp) Run(ctx context.Context, inputs []json.RawMessage, out *graph.Output) (json.RawMessage, error) {
+	result, err := o.changeset(ctx, inputs[0], out, func(t *mounted) error { return o.process(ctx, t, out) })
+	return result, o.at(ctx, err)
+}
+
+// process prepares the tree and runs the container on it.
+func (o *runOp) process(ctx context.Context, t *mounted, out *graph.Output) error {
+	user, err := runtime.LookupUser(t.root, o.run.User, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := t.root.MkdirAll(o.run.Cwd, 0o755, 0, 0); err != nil {
+		return fmt.Errorf("working directory: %w", err)
+	}
+	mounts, stubs, err := o.network(t)
+	if err != nil {
+		return err
+	}
+	if t.drop, err = t.root.Stubs(stubs); err != nil {
+		return err
+	}
+	spec, err := runtime.Spec(runtime.Params{
+		Process: runtime.Process{
+			Args: o.run.Args, Env: o.env(user), Cwd: o.run.Cwd,
+			UID: user.UID, GID: user.GID, Groups: user.Groups, Caps: runtime.BuildCaps(),
+		},
+		RootPath: t.target(), Hostname: hostname, Mounts: mounts,
+		HostNetwork: o.run.Network != "none", Seccomp: true,
+		Rootless: o.x.deps.Userns, SingleID: o.x.deps.SingleID,
+	})
+	if err != nil {
+		return err
+	}
+	id, err := newID()
+	if err != nil {
+		return err
+	}
+	bundle := filepath.Join(o.x.deps.RunDir, id)
+	defer os.RemoveAll(bundle)
+	if err := runtime.WriteBundle(bundle, spec); err != nil {
+		return err
+	}
+	return o.attend(ctx, id, bundle, out)
+}
+
+func newID() (string, error) {
+	var raw [16]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return "", err
+	}
+	return "build-" + hex.EncodeToString(raw[:]), nil
+}
+
+// env is the process's environment: what the image and the arguments give, HOME as the user's entry says, the proxies.
+func (o *runOp) env(user runtime.User) []string {
+	env := slices.Clone(o.run.Env)
+	if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "HOME=") }) && user.Home != "" {
+		env = append(env, "HOME="+user.Home)
+	}
+	return append(env, o.run.Proxy...)
+}
+
+// network gives the mounts for name resolution, and the mount points that the tree must have for these and for the
+// kernel's file systems.
+func (o *runOp) network(t *mounted) ([]specs.Mount, []rootfs.Stub, error) {
+	stubs := []rootfs.Stub{{Path: "/proc", Dir: true}, {Path: "/sys", Dir: true}, {Path: "/dev", Dir: true}}
+	files := map[string]string{"/etc/hosts": "127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n", "/etc/resolv.conf": ""}
+	if o.run.Network != "none" {
+		raw, err := readBounded("/etc/resolv.conf", 1<<20)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, nil, fmt.Errorf("the host's name servers: %w", err)
+		}
+		files["/etc/resolv.conf"] = string(raw)
+	}
+	var mounts []specs.Mount
+	for _, dest := range []string{"/etc/hosts", "/etc/resolv.conf"} {
+		source := filepath.Join(t.dir, filepath.Base(dest))
+		if err := os.WriteFile(source, []byte(files[dest]), 0o644); err != nil {
+			return nil, nil, err
+		}
+		if err := os.Chmod(source, 0o644); err != nil { // whatever the umask
+			return nil, nil, err
+		}
+		mounts = append(mounts, specs.Mount{Destination: dest, Type: "bind", Source: source, Options: []string{"rbind", "rprivate"}})
+		stubs = append(stubs, rootfs.Stub{Path: dest})
+	}
+	return mounts, stubs, nil
+}
+
+// attend runs the container and carries what it prints to the step's output.
+func (o *runOp) attend(ctx context.Context, id, bundle string, out *graph.Output) error {
+	tail := &tailWriter{}
+	var readers sync.WaitGroup
+	var files [2]*os.File
+	for i := range files {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		files[i] = w
+		to := io.MultiWriter(out.Stream(i+1), tail)
+		readers.Go(func() {
+			defer r.Close()
+			io.Copy(to, r) // ends when the last writer has gone
+		})
+	}
+	code, err := o.x.deps.Run(ctx, id, bundle, files[0], files[1])
+	files[0].Close()
+	files[1].Close()
+	readers.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return &StepError{Step: o.step.Name, Args: o.run.Args, ExitCode: code, Tail: tail.String()}
+	}
+	return nil
+}
+
+// maxTail is how many bytes of a failed step's output its error carries.
+const maxTail = 16 << 10
+
+// tailWriter keeps the end of what is written to it.
+type tailWriter struct {
+	mu   sync.Mutex
+	data []byte
+}
+
+func (t *tailWriter) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.data = append(t.data, p...)
+	if extra := len(t.data) - maxTail; extra > maxTail {
+		t.data = append(t.data[:0], t.data[extra:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tailWriter) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.data[max(0, len(t.data)-maxTail):])
+}

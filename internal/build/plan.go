@@ -1,0 +1,185 @@
+package build
+
+import (
+	"context"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"strata/internal/dockerfile"
+	"strata/internal/oci"
+)
+
+// Options say what is built of a Dockerfile, for whom and with which values.
+type Options struct {
+	// Target is the stage to build: a name or an index. Empty is the last stage.
+	Target string
+	// BuildArgs are the values of --build-arg. A nil value is a name that was given without a value and that the
+	// environment does not have either: as if it had not been given. The predefined proxy arguments (HTTP_PROXY and its
+	// kin) go to RUN steps as [Run.Proxy] without being declared.
+	BuildArgs map[string]*string
+	// Labels are set on the target image at the very end.
+	Labels map[string]string
+	// Platform is the target platform. The zero Platform means: this machine's, and the image keeps what its base says.
+	Platform oci.Platform
+	// Network is what RUN steps get that do not ask for a network themselves: "default", "none" or "host". Empty is "default".
+	Network string
+	// NoCache marks every step as one that must run.
+	NoCache bool
+}
+
+// Resolver finds the images that a Dockerfile names. The engine hands one in.
+type Resolver interface {
+	// ResolveImage finds the image called name, as written in the Dockerfile after expansion, for platform p.
+	// It is called concurrently, once for each name and platform. errdef.ErrNotFound when there is none.
+	ResolveImage(ctx context.Context, name string, p oci.Platform) (Base, error)
+}
+
+// Base is an image that a stage starts from or copies from.
+type Base struct {
+	// Name is the normalised name: "docker.io/library/alpine:3.20".
+	Name string
+	// Digest of the image's manifest; may be empty for an image that has none.
+	Digest digest.Digest
+	// ID is the digest of the image's config.
+	ID digest.Digest
+	// Config of the image. The plan never changes it.
+	Config *oci.Image
+	// Layers of the image, lowest first.
+	Layers []oci.DiffID
+}
+
+// Plan is all that a build of one target for one platform does. It is data: nothing has been run.
+type Plan struct {
+	// File is what was planned.
+	File *dockerfile.File
+	// Platform of the target.
+	Platform oci.Platform
+	// Stages are those that the target needs, each after all it depends on; the last one is Target.
+	// Images that only COPY --from names are stages too, with Index -1 and no steps.
+	Stages []*Stage
+	// Target is the stage whose image is the result.
+	Target *Stage
+	// Annotations belong on the result's manifest: org.opencontainers.image.base.name and .digest.
+	Annotations map[string]string
+	// Epoch is SOURCE_DATE_EPOCH where the build arguments or a global ARG give it, else nil.
+	Epoch *time.Time
+	// Warnings of the stages planned, after those of the file itself.
+	Warnings []dockerfile.Warning
+}
+
+// Stage is one FROM with what follows it.
+type Stage struct {
+	// Index of the stage in the file, from 0; -1 for an image that only COPY --from names.
+	Index int
+	// ID is unique in the plan and stable between builds of a changed file: the stage's name, "stage-2" for one without
+	// a name, "image:nginx" for an image that only COPY --from names.
+	ID string
+	// Name as written, lower-case; may be empty.
+	Name string
+	// Lines of the FROM instruction (or of the COPY --from).
+	Lines Lines
+	// Platform that the stage is for.
+	Platform oci.Platform
+
+	// Exactly one of these three is set. Parent is an earlier stage, Base an image, Scratch nothing at all.
+	Parent  *Stage
+	Base    *Base
+	Scratch bool
+	// FromName is what the display shows for the base: "[builder 1/5] FROM docker.io/library/alpine:3.20@sha256:…".
+	// Empty unless Base is set.
+	FromName string
+
+	// Steps that make layers, in order. Instructions that only change the config are in Image already.
+	Steps []*Step
+	// Image is the stage's finished config: base's with all changes of the stage, and its History with one entry for each
+	// instruction. RootFS is still the base's, Created is nil: execution fills in both. In History, the entries with
+	// EmptyLayer false that follow the base's own are the Steps, in order ([Step.History]); they have no time yet.
+	Image *oci.Image
+	// NoCache: every step of the stage must run.
+	NoCache bool
+}
+
+// Lines is a range of lines in the Dockerfile, both included, from 1.
+type Lines struct{ First, Last int }
+
+// Kind says what a step does; exactly the field of [Step] with that name is set.
+type Kind string
+
+// The kinds of step. ADD is KindCopy with Copy.Unpack.
+const (
+	KindRun     Kind = "run"
+	KindCopy    Kind = "copy"
+	KindWorkdir Kind = "workdir"
+)
+
+// Step is one instruction that changes the file system.
+type Step struct {
+	Kind Kind
+	// Index of the step among those of its stage, from 0.
+	Index int
+	// Name is what a person reads: "[builder 2/5] RUN make".
+	Name string
+	// Lines and Source of the instruction in the Dockerfile. A step from an ONBUILD trigger has the lines of its FROM.
+	Lines  Lines
+	Source string
+	// OnBuild: the step comes from an ONBUILD trigger of the base.
+	OnBuild bool
+	// History is the index of the step's entry in the stage's Image.History.
+	History int
+
+	Run     *Run
+	Copy    *Copy
+	Workdir *Workdir
+}
+
+// Run executes a process on the stage's tree.
+type Run struct {
+	// Args of the process, the shell of a shell form included.
+	Args []string
+	// Env is the whole environment, "NAME=value": the image's and the build arguments in scope. HOME is not set here unless
+	// the Dockerfile does.
+	Env []string
+	// BuildArgs are the names, sorted, of those arguments in scope that have a value: which of Env came from ARG.
+	BuildArgs []string
+	// Proxy is further environment, to be put after Env, that must not count for the cache.
+	Proxy []string
+	// Cwd is absolute.
+	Cwd string
+	// User as USER says: "", "name", "uid", "name:group", "uid:gid".
+	User string
+	// Network is "default", "none" or "host".
+	Network string
+}
+
+// Copy puts files into the stage's tree.
+type Copy struct {
+	// From is the stage or image that the sources are in; nil is the build context.
+	From *Stage
+	// Sources are relative to the root of From or of the context, slash-separated, clean, never above it; "." is the root.
+	// They may be patterns of path.Match. A pattern may match nothing; a source without meta characters must exist.
+	Sources []string
+	// Inline are files that stand in the Dockerfile itself. They come after Sources.
+	Inline []Inline
+	// Dest is absolute. A trailing "/" or "/." is kept: it says that Dest is a directory.
+	Dest string
+	// Unpack archives among the sources: ADD.
+	Unpack bool
+	// Chown is "" (0:0; with From: as it is there) or "user[:group]", names or numbers.
+	Chown string
+	// Chmod is the mode that every file and directory gets, 0 to 07777; nil leaves them.
+	Chmod *uint32
+}
+
+// Inline is a file of a here-document, mode 0644.
+type Inline struct {
+	Name string
+	Data string
+}
+
+// Workdir makes a directory, with its parents, mode 0755, where it does not exist.
+type Workdir struct {
+	Path string
+	// User who owns what is made, as in [Run.User].
+	User string
+}

@@ -1,0 +1,236 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"strata/internal/archive"
+	"strata/internal/cli/render"
+	"strata/internal/engine"
+	"strata/internal/errdef"
+	"strata/internal/oci"
+	"strata/internal/reference"
+)
+
+func (a *app) save() *cobra.Command {
+	var o archive.SaveOptions
+	var output, format string
+	cmd := &cobra.Command{
+		Use:   "save [OPTIONS] IMAGE [IMAGE...]",
+		Short: "Write images into an archive",
+		Args:  atLeast(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch format {
+			case "docker", "docker-archive":
+				o.Format = archive.Docker
+			case "oci", "oci-archive":
+				o.Format = archive.OCI
+			default:
+				return usagef("--format %q: docker or oci", format)
+			}
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				return a.output(output, func(w io.Writer) error { return e.Save(cmd.Context(), w, args, o) })
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&output, "output", "o", "", "write to a file instead of standard output")
+	fl.StringVar(&format, "format", "docker", "docker (an OCI layout too: docker, podman and skopeo read it) or oci")
+	fl.StringVar(&o.Compression, "compression", "none", "none, gzip or zstd")
+	fl.IntVar(&o.Level, "compression-level", 0, "compression level; 0 is the usual one")
+	return cmd
+}
+
+// output gives fn a writer to the named file, or to standard output when that is no terminal. A file is complete or absent.
+func (a *app) output(name string, fn func(w io.Writer) error) error {
+	if name == "" || name == "-" {
+		if f, ok := a.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			return usageError{errdef.WithHint(errors.New("an archive is not for a terminal"), "use -o FILE, or redirect the output")}
+		}
+		w := bufio.NewWriterSize(a.out, 1<<20)
+		return errors.Join(fn(w), w.Flush())
+	}
+	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+		return usagef("output %s: not a regular file", name)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), ".strata-*")
+	if err != nil {
+		return fmt.Errorf("output %s: %w", name, err)
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	err = errors.Join(fn(w), w.Flush(), f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+func (a *app) load() *cobra.Command {
+	var input string
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "load [OPTIONS]",
+		Short: "Take the images of an archive into the store",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.enter(cmd.Context()); err != nil {
+				return err
+			}
+			mode := "auto"
+			if quiet {
+				mode = "quiet"
+			}
+			display, err := render.NewProgress(mode, os.Stderr)
+			if err != nil {
+				return err
+			}
+			a.opts.Sink = display
+			err = a.with(cmd.Context(), func(e *engine.Engine) error {
+				loaded, err := a.loadFrom(cmd, e, input)
+				if err != nil {
+					return err
+				}
+				return errors.Join(display.Close(), a.printLoaded(loaded))
+			})
+			return errors.Join(err, display.Close())
+		},
+	}
+	cmd.Flags().StringVarP(&input, "input", "i", "", "read from a file or an OCI layout directory instead of standard input")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	return cmd
+}
+
+func (a *app) loadFrom(cmd *cobra.Command, e *engine.Engine, input string) ([]archive.Loaded, error) {
+	if input == "" || input == "-" {
+		if term.IsTerminal(int(a.in.Fd())) {
+			return nil, usageError{errdef.WithHint(errors.New("standard input is a terminal"), "use -i FILE, or redirect the input")}
+		}
+		return e.Load(cmd.Context(), a.in)
+	}
+	f, err := os.Open(input)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return e.LoadDir(cmd.Context(), input)
+	}
+	loaded, err := e.Load(cmd.Context(), f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", input, err)
+	}
+	return loaded, nil
+}
+
+func (a *app) printLoaded(loaded []archive.Loaded) error {
+	for _, l := range loaded {
+		for _, name := range l.Names {
+			fmt.Fprintln(a.out, "Loaded image:", reference.Familiarize(name))
+		}
+		if len(l.Names) == 0 {
+			fmt.Fprintln(a.out, "Loaded image ID:", l.ID)
+		}
+	}
+	return nil
+}
+
+func (a *app) importImage() *cobra.Command {
+	var o engine.ImportOptions
+	var platform string
+	cmd := &cobra.Command{
+		Use:   "import [OPTIONS] FILE|- [REPOSITORY[:TAG]]",
+		Short: "Make an image of a root file system's tar",
+		Args:  between(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 {
+				o.Name = args[1]
+			}
+			var err error
+			if o.Platform, err = oci.ParsePlatform(platform); err != nil {
+				return usageError{err}
+			}
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				in := a.in
+				if args[0] != "-" {
+					f, err := os.Open(args[0])
+					if err != nil {
+						return err
+					}
+					defer f.Close()
+					in = f
+				}
+				img, err := e.Import(cmd.Context(), in, o)
+				if err != nil {
+					return err
+				}
+				return a.printID(img.ID)
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&o.Changes, "change", "c", nil, "apply a Dockerfile instruction: CMD [\"sh\"]")
+	fl.StringVarP(&o.Message, "message", "m", "", "say in the history where it came from")
+	fl.StringVar(&platform, "platform", "", "platform of the image: OS/ARCH[/VARIANT]")
+	return cmd
+}
+
+func (a *app) printID(id digest.Digest) error {
+	_, err := fmt.Fprintln(a.out, id)
+	return err
+}
+
+func (a *app) export() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "export [OPTIONS] CONTAINER",
+		Short: "Write a container's file system as a tar",
+		Args:  exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				return a.output(output, func(w io.Writer) error { return e.Export(cmd.Context(), args[0], w) })
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to a file instead of standard output")
+	return cmd
+}
+
+func (a *app) commit() *cobra.Command {
+	var o engine.CommitOptions
+	var pause bool
+	cmd := &cobra.Command{
+		Use:   "commit [OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
+		Short: "Make an image of a container's changes",
+		Args:  between(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 {
+				o.Name = args[1]
+			}
+			o.NoPause = !pause
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				img, err := e.Commit(cmd.Context(), args[0], o)
+				if err != nil {
+					return err
+				}
+				return a.printID(img.ID)
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&o.Author, "author", "a", "", "author of the image")
+	fl.StringVarP(&o.Message, "message", "m", "", "say in the history what changed")
+	fl.StringArrayVarP(&o.Changes, "change", "c", nil, "apply a Dockerfile instruction: CMD [\"sh\"]")
+	fl.BoolVarP(&pause, "pause", "p", true, "pause a running container meanwhile")
+	return cmd
+}

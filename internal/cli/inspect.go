@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"strata/internal/cli/render"
+	"strata/internal/container"
+	"strata/internal/engine"
+	"strata/internal/errdef"
+	"strata/internal/image"
+	"strata/internal/reference"
+)
+
+func (a *app) inspect() *cobra.Command { return a.inspectKind("") }
+
+// inspectKind inspects things of one kind: "image", "container", or "" for either, containers first as docker does.
+func (a *app) inspectKind(kind string) *cobra.Command {
+	var format string
+	var size bool
+	noun := kind
+	if noun == "" {
+		noun = "image or container"
+	}
+	cmd := &cobra.Command{
+		Use:   "inspect [OPTIONS] NAME [NAME...]",
+		Short: "Show all that is known of an " + noun,
+		Args:  atLeast(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				var docs []any
+				var errs []error
+				for _, name := range args {
+					doc, err := inspectOne(cmd, e, kind, name, size)
+					if err != nil {
+						errs = append(errs, err)
+						continue
+					}
+					docs = append(docs, doc)
+				}
+				return errors.Join(append([]error{render.Inspect(a.out, format, docs)}, errs...)...)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&format, "format", "f", "", "print with a template, or json")
+	cmd.Flags().StringVar(&kind, "type", kind, "image or container")
+	cmd.Flags().BoolVarP(&size, "size", "s", false, "show what a container wrote")
+	return cmd
+}
+
+func inspectOne(cmd *cobra.Command, e *engine.Engine, kind, name string, size bool) (any, error) {
+	if kind != "image" {
+		s, err := e.Containers()
+		if err != nil {
+			return nil, err
+		}
+		rec, err := s.Lookup(cmd.Context(), name)
+		if err == nil {
+			return containerDocument(s, rec, size)
+		}
+		if kind == "container" || !errors.Is(err, errdef.ErrNotFound) {
+			return nil, err
+		}
+	}
+	img, err := e.Images().Inspect(cmd.Context(), name)
+	if errors.Is(err, errdef.ErrNotFound) && kind == "" {
+		return nil, fmt.Errorf("no such object: %s: %w", name, errdef.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return imageDocument(e, img)
+}
+
+func imageDocument(e *engine.Engine, img image.Image) (render.ImageInspect, error) {
+	size, err := e.Images().Size(img)
+	doc := render.ImageInspect{
+		ID: img.ID.String(), RepoTags: []string{}, RepoDigests: append([]string{}, img.RepoDigests...), Parent: img.Parent.String(),
+		Author: img.Config.Author, Config: render.NewImageConfig(img.Config.Config), Architecture: img.Config.Architecture,
+		Variant: img.Config.Variant, Os: img.Config.OS, OsVersion: img.Config.OSVersion, Size: size,
+		GraphDriver: render.GraphDriver{Name: "strata", Data: map[string]string{}},
+		RootFS:      render.ImageRootFS{Type: "layers", Layers: img.DiffIDs()},
+		Created:     render.Time(created(img)),
+		Metadata:    render.ImageMetadata{LastTagTime: render.Time(img.LastTagged)},
+	}
+	if n := len(img.Config.History); n > 0 {
+		doc.Comment = img.Config.History[n-1].Comment
+	}
+	for _, tag := range img.Tags {
+		doc.RepoTags = append(doc.RepoTags, reference.Familiarize(tag))
+	}
+	return doc, err
+}
+
+func splitTag(tag string) (repository, name string) {
+	ref, err := reference.Parse(tag)
+	if err != nil {
+		return tag, ""
+	}
+	return ref.FamiliarName(), ref.Tag
+}
+
+func containerDocument(s *container.Store, rec container.Record, size bool) (render.ContainerInspect, error) {
+	path, args := commandLine(rec)
+	c := rec.Config
+	doc := render.ContainerInspect{
+		ID: rec.ID, Created: render.Time(rec.Created), Path: path, Args: append([]string{}, args...),
+		State: render.ContainerInspectState{
+			Status: string(rec.State.Status), Running: rec.State.Alive(), Paused: rec.State.Status == container.Paused,
+			OOMKilled: rec.State.OOMKilled, Dead: rec.State.Status == container.Dead, Pid: rec.State.Pid, ExitCode: rec.State.ExitCode,
+			Error: rec.State.Error, StartedAt: render.Time(rec.State.StartedAt), FinishedAt: render.Time(rec.State.FinishedAt),
+		},
+		Image: rec.Image.String(), Name: "/" + rec.Name, LogPath: s.LogPath(rec), Driver: "strata", Platform: "linux",
+		HostConfig:  hostConfigDocument(rec),
+		GraphDriver: render.GraphDriver{Name: "strata", Data: map[string]string{"Dir": s.Dir(rec.ID)}},
+		Mounts:      mountPoints(s, rec),
+		Config: render.ContainerConfig{
+			Hostname: c.Hostname, User: c.User, AttachStdin: c.AttachStdin, AttachStdout: c.AttachStdout, AttachStderr: c.AttachStderr,
+			ExposedPorts: c.ExposedPorts, Tty: c.Tty, OpenStdin: c.OpenStdin, StdinOnce: c.StdinOnce, Env: c.Env, Cmd: c.Cmd,
+			Healthcheck: c.Healthcheck, Image: c.Image, Volumes: c.Volumes, WorkingDir: c.WorkingDir, Entrypoint: c.Entrypoint,
+			OnBuild: c.OnBuild, Labels: c.Labels, StopSignal: c.StopSignal, StopTimeout: c.StopTimeout, Shell: c.Shell,
+		},
+		NetworkSettings: render.NetworkSettings{
+			Ports:    map[string][]render.PortBinding{},
+			Networks: map[string]*render.EndpointSettings{rec.Host.Network: {}},
+		},
+	}
+	if size {
+		n, err := s.DiskUsage(rec)
+		if err != nil {
+			return doc, err
+		}
+		doc.SizeRw = &n
+	}
+	return doc, nil
+}
+
+func hostConfigDocument(rec container.Record) render.HostConfig {
+	h := rec.Host
+	doc := render.HostConfig{
+		LogConfig: render.LogConfig{Type: "json-file", Config: map[string]string{}}, NetworkMode: h.Network, AutoRemove: h.AutoRemove,
+		CapAdd: h.CapAdd, CapDrop: h.CapDrop, CgroupnsMode: "private", ExtraHosts: h.ExtraHosts, IpcMode: "private", Privileged: h.Privileged,
+		ReadonlyRootfs: h.ReadonlyRootfs, Tmpfs: h.Tmpfs, ShmSize: h.ShmSize, Runtime: "strata-runc",
+		RestartPolicy: render.RestartPolicy{Name: "no"},
+	}
+	if h.Log.Driver != "" {
+		doc.LogConfig.Type = h.Log.Driver
+	}
+	if h.Init {
+		doc.Init = &h.Init
+	}
+	for _, b := range h.Binds {
+		doc.Binds = append(doc.Binds, b.Source+":"+b.Destination+bindMode(b))
+	}
+	return doc
+}
+
+func bindMode(b container.Bind) string {
+	if b.ReadOnly {
+		return ":ro"
+	}
+	return ""
+}
+
+func mountPoints(s *container.Store, rec container.Record) []render.MountPoint {
+	mounts := []render.MountPoint{}
+	for _, b := range rec.Host.Binds {
+		mounts = append(mounts, render.MountPoint{
+			Type: "bind", Source: b.Source, Destination: b.Destination, Mode: strings.TrimPrefix(bindMode(b), ":"), RW: !b.ReadOnly, Propagation: "rprivate",
+		})
+	}
+	for _, v := range rec.Volumes {
+		mounts = append(mounts, render.MountPoint{
+			Type: "volume", Name: v.Name, Source: s.VolumePath(v.Name), Destination: v.Destination, Driver: "local", RW: true,
+		})
+	}
+	return mounts
+}

@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"strata/internal/cli/render"
+	"strata/internal/container"
+	"strata/internal/engine"
+)
+
+func (a *app) ps() *cobra.Command {
+	var all, noTrunc, quiet, size, latest bool
+	var last int
+	var format string
+	var filters []string
+	cmd := &cobra.Command{
+		Use:   "ps [OPTIONS]",
+		Short: "List containers",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := parseContainerFilters(filters)
+			if err != nil {
+				return err
+			}
+			if latest {
+				last = 1
+			}
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				s, err := e.Containers()
+				if err != nil {
+					return err
+				}
+				records, err := s.List(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if last > 0 {
+					records = records[:min(last, len(records))]
+				}
+				var rows []render.ContainerRow
+				for _, rec := range records {
+					if !filter.match(rec) || !all && last <= 0 && !filter.state && !rec.State.Alive() {
+						continue
+					}
+					row, err := containerRow(s, rec, noTrunc, size)
+					if err != nil {
+						return err
+					}
+					rows = append(rows, row)
+				}
+				list := render.List{Format: format, Columns: render.ContainerColumns(size), Quiet: quiet}
+				if quiet {
+					list.Format = ""
+				}
+				return render.Rows(a.out, list, rows)
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&all, "all", "a", false, "show those that do not run too")
+	fl.BoolVar(&noTrunc, "no-trunc", false, "show whole ids and commands")
+	fl.BoolVarP(&quiet, "quiet", "q", false, "show ids only")
+	fl.BoolVarP(&size, "size", "s", false, "show what each container wrote")
+	fl.BoolVarP(&latest, "latest", "l", false, "show the newest container")
+	fl.IntVarP(&last, "last", "n", -1, "show the newest n containers")
+	fl.StringVar(&format, "format", "", "print with a template, or json")
+	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only containers for which it holds: name= id= status= label= ancestor= exited=")
+	return cmd
+}
+
+func containerRow(s *container.Store, rec container.Record, noTrunc, size bool) (render.ContainerRow, error) {
+	now := time.Now()
+	state := render.ContainerState{
+		Status: string(rec.State.Status), ExitCode: rec.State.ExitCode, Started: rec.State.StartedAt, Finished: rec.State.FinishedAt,
+	}
+	path, args := commandLine(rec)
+	row := render.ContainerRow{
+		ID: render.ID(rec.ID, noTrunc), Image: rec.ImageName, Command: render.Command(path, args, noTrunc),
+		CreatedAt: render.Stamp(rec.Created), RunningFor: render.Ago(rec.Created, now), State: string(rec.State.Status),
+		Status: state.Text(now), Names: rec.Name, Labels: render.Labels(rec.Config.Labels), LabelValues: rec.Config.Labels,
+		Mounts: strings.Join(mountSources(rec), ","), Networks: rec.Host.Network, LocalVolumes: fmt.Sprint(len(rec.Volumes)),
+	}
+	if size {
+		n, err := s.DiskUsage(rec)
+		if err != nil {
+			return row, err
+		}
+		row.Size = render.ContainerSize(n, 0)
+	}
+	return row, nil
+}
+
+// commandLine splits what the container runs the way docker does: the first word, and the rest.
+func commandLine(rec container.Record) (path string, args []string) {
+	words := append(slices.Clone(rec.Config.Entrypoint), rec.Config.Cmd...)
+	if len(words) == 0 {
+		return "", nil
+	}
+	return words[0], words[1:]
+}
+
+func mountSources(rec container.Record) []string {
+	var sources []string
+	for _, b := range rec.Host.Binds {
+		sources = append(sources, b.Source)
+	}
+	for _, v := range rec.Volumes {
+		sources = append(sources, v.Name)
+	}
+	return sources
+}
+
+// containerFilter holds docker's filters of ps: values of one key are alternatives, keys must all hold.
+type containerFilter struct {
+	values map[string][]string
+	state  bool // a filter on the state shows stopped containers without -a
+}
+
+func parseContainerFilters(exprs []string) (containerFilter, error) {
+	f := containerFilter{values: map[string][]string{}}
+	for _, expr := range exprs {
+		key, value, ok := strings.Cut(expr, "=")
+		if !ok {
+			return f, usagef("--filter %q: want NAME=VALUE", expr)
+		}
+		switch key {
+		case "name", "id", "label", "ancestor":
+		case "status", "exited":
+			f.state = true
+		default:
+			return f, usagef("--filter %q: no such filter: name, id, status, label, ancestor or exited", key)
+		}
+		f.values[key] = append(f.values[key], value)
+	}
+	return f, nil
+}
+
+func (f containerFilter) match(rec container.Record) bool {
+	for key, values := range f.values {
+		holds := func(v string) bool { return matchOne(rec, key, v) }
+		if key == "label" { // docker: all labels must be there
+			if slices.ContainsFunc(values, func(v string) bool { return !holds(v) }) {
+				return false
+			}
+		} else if !slices.ContainsFunc(values, holds) {
+			return false
+		}
+	}
+	return true
+}
+
+func matchOne(rec container.Record, key, value string) bool {
+	switch key {
+	case "name":
+		return strings.Contains(rec.Name, strings.TrimPrefix(value, "/"))
+	case "id":
+		return strings.HasPrefix(rec.ID, value)
+	case "status":
+		return string(rec.State.Status) == value
+	case "exited":
+		return rec.State.Status == container.Exited && fmt.Sprint(rec.State.ExitCode) == value
+	case "ancestor":
+		return rec.ImageName == value || rec.ImageName == value+":latest" || strings.HasPrefix(rec.Image.Encoded(), value)
+	case "label":
+		name, want, exact := strings.Cut(value, "=")
+		got, ok := rec.Config.Labels[name]
+		return ok && (!exact || got == want)
+	}
+	return false
+}
+
+func (a *app) containerPrune() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "prune [OPTIONS]",
+		Short: "Remove all containers that do not run",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.confirm(force, "This removes all containers that do not run."); err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				removed, freed, err := e.PruneContainers(cmd.Context())
+				if len(removed) > 0 {
+					fmt.Fprintln(a.out, "Deleted Containers:")
+				}
+				for _, id := range removed {
+					fmt.Fprintln(a.out, id)
+				}
+				fmt.Fprintf(a.out, "\nTotal reclaimed space: %s\n", render.HumanSize(freed))
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	return cmd
+}

@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"strata/internal/container"
+	"strata/internal/engine"
+	"strata/internal/errdef"
+)
+
+// createFlags are those that run and create share.
+type createFlags struct {
+	name, user, workdir, hostname, network, pull, cidfile string
+	env, envFiles, labels, binds, tmpfs                   []string
+	entrypoint                                            entrypointFlag
+	tty, stdin, readOnly, init, autoRemove                bool
+}
+
+// entrypointFlag tells --entrypoint "" (none) from no flag.
+type entrypointFlag struct {
+	value string
+	set   bool
+}
+
+func (f *entrypointFlag) String() string     { return f.value }
+func (f *entrypointFlag) Type() string       { return "string" }
+func (f *entrypointFlag) Set(s string) error { f.value, f.set = s, true; return nil }
+
+func (f *createFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.SetInterspersed(false)
+	fl.StringVar(&f.name, "name", "", "name of the container")
+	fl.StringVarP(&f.user, "user", "u", "", "user or uid, with :group or :gid if you like")
+	fl.StringVarP(&f.workdir, "workdir", "w", "", "working directory in the container")
+	fl.StringVarP(&f.hostname, "hostname", "h", "", "host name in the container")
+	fl.StringVar(&f.network, "network", "host", "network: host, or none")
+	fl.StringVar(&f.network, "net", "host", "network: host, or none")
+	fl.MarkHidden("net")
+	fl.StringVar(&f.pull, "pull", "missing", "when to pull the image: always, missing, never")
+	fl.StringVar(&f.cidfile, "cidfile", "", "write the container's id to this new file")
+	fl.StringArrayVarP(&f.env, "env", "e", nil, "set NAME=value, or take NAME from here")
+	fl.StringArrayVar(&f.envFiles, "env-file", nil, "read environment variables from a file")
+	fl.StringArrayVarP(&f.labels, "label", "l", nil, "set a label on the container")
+	fl.StringArrayVarP(&f.binds, "volume", "v", nil, "show a directory of the host in the container: HOST:CONTAINER[:ro]")
+	fl.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount a tmpfs: PATH[:OPTIONS]")
+	fl.Var(&f.entrypoint, "entrypoint", "replace the image's entrypoint")
+	fl.BoolVarP(&f.tty, "tty", "t", false, "give the container a terminal")
+	fl.BoolVarP(&f.stdin, "interactive", "i", false, "keep standard input open")
+	fl.BoolVar(&f.readOnly, "read-only", false, "mount the root file system read-only")
+	fl.BoolVar(&f.init, "init", false, "run an init that forwards signals and reaps processes")
+	fl.BoolVar(&f.autoRemove, "rm", false, "remove the container and its anonymous volumes when it ends")
+	// -h is --hostname here, as in docker.
+	fl.Bool("help", false, "print usage")
+}
+
+// options turns the flags into what the engine takes.
+func (f *createFlags) options(args []string) (engine.CreateOptions, error) {
+	o := engine.CreateOptions{Image: args[0], Name: f.name}
+	var err error
+	if o.Pull, err = engine.ParsePull(f.pull); err != nil {
+		return o, usageError{err}
+	}
+	o.Config = container.Config{
+		Hostname: f.hostname, User: f.user, WorkingDir: f.workdir, Tty: f.tty, OpenStdin: f.stdin,
+		Cmd: args[1:],
+	}
+	if f.entrypoint.set {
+		// The empty word is docker's way to say "none".
+		o.Config.Entrypoint = []string{f.entrypoint.value}
+	}
+	if o.Config.Env, err = environment(f.envFiles, f.env); err != nil {
+		return o, err
+	}
+	if o.Config.Labels, err = keyValues("label", f.labels); err != nil {
+		return o, err
+	}
+	o.Host = container.HostConfig{ReadonlyRootfs: f.readOnly, Network: f.network, Init: f.init, AutoRemove: f.autoRemove}
+	if f.network != "host" && f.network != "none" {
+		return o, usageError{errdef.WithHint(fmt.Errorf("network %q: %w", f.network, errdef.ErrUnsupported), "use --network host or --network none")}
+	}
+	for _, spec := range f.binds {
+		b, err := container.ParseBind(spec)
+		if err != nil {
+			return o, usageError{err}
+		}
+		if b.Source == "" {
+			if o.Config.Volumes == nil {
+				o.Config.Volumes = map[string]struct{}{}
+			}
+			o.Config.Volumes[b.Destination] = struct{}{}
+			continue
+		}
+		o.Host.Binds = append(o.Host.Binds, b)
+	}
+	for _, spec := range f.tmpfs {
+		path, opts, _ := strings.Cut(spec, ":")
+		if !strings.HasPrefix(path, "/") {
+			return o, usagef("--tmpfs %q: the path in the container must be absolute", spec)
+		}
+		if o.Host.Tmpfs == nil {
+			o.Host.Tmpfs = map[string]string{}
+		}
+		o.Host.Tmpfs[path] = opts
+	}
+	if f.tty && term.IsTerminal(int(os.Stdout.Fd())) {
+		if w, h, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
+			o.Host.ConsoleWidth, o.Host.ConsoleHeight = uint16(w), uint16(h)
+		}
+	}
+	return o, nil
+}
+
+// writeCidfile writes the id to a file that must not be there yet.
+func writeCidfile(path, id string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return fmt.Errorf("--cidfile: %w", err)
+	}
+	_, err = f.WriteString(id)
+	return errors.Join(err, f.Close())
+}
+
+const networkNote = `The network is the host's unless --network none is given: containers have no network of their own yet.`
+
+func (a *app) run() *cobra.Command {
+	var f createFlags
+	var detach, sigProxy bool
+	var detachKeys string
+	cmd := &cobra.Command{
+		Use:   "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short: "Create a container of an image and run a command in it",
+		Long:  "Create a container of an image and run a command in it.\n\n" + networkNote,
+		Args:  atLeast(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := f.options(args)
+			if err != nil {
+				return err
+			}
+			o.Config.AttachStdout, o.Config.AttachStderr = !detach, !detach
+			o.Config.AttachStdin, o.Config.StdinOnce = f.stdin && !detach, f.stdin && !detach
+			return a.engineFailure(a.with(cmd.Context(), func(e *engine.Engine) error {
+				if f.tty && f.stdin && !detach && !term.IsTerminal(int(a.in.Fd())) {
+					return notTerminal(cmd.Context(), e, o)
+				}
+				return a.runContainer(cmd.Context(), e, o, f.cidfile, container.StartOptions{
+					Attach: !detach, DetachKeys: detachKeys, SigProxy: sigProxy, Streams: a.streams(f.stdin),
+				})
+			}))
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "run in the background and print the container's id")
+	cmd.Flags().StringVar(&detachKeys, "detach-keys", "", "keys that detach: ctrl-p,ctrl-q unless given")
+	cmd.Flags().BoolVar(&sigProxy, "sig-proxy", true, "pass signals on to the container's process")
+	return cmd
+}
+
+// notTerminal refuses -it without a terminal. An image that is not there matters more: that is said first.
+func notTerminal(ctx context.Context, e *engine.Engine, o engine.CreateOptions) error {
+	if _, err := e.Resolve(ctx, o.Image, o.Pull); err != nil {
+		return err
+	}
+	return usageError{errdef.WithHint(errors.New("the input device is not a TTY"), "leave -t out when standard input is a pipe or a file")}
+}
+
+func (a *app) runContainer(ctx context.Context, e *engine.Engine, o engine.CreateOptions, cidfile string, so container.StartOptions) error {
+	rec, err := e.Create(ctx, o)
+	if err != nil {
+		return err
+	}
+	s, err := e.Containers()
+	if err != nil {
+		return err
+	}
+	if err := writeCidfile(cidfile, rec.ID); err != nil {
+		return errors.Join(err, s.Remove(ctx, rec, container.RemoveOptions{Force: true, Volumes: true}))
+	}
+	res, err := s.Start(ctx, rec, so)
+	if err != nil {
+		return err
+	}
+	if !so.Attach {
+		fmt.Fprintln(a.out, rec.ID)
+	}
+	return exitWith(res)
+}
+
+// exitWith ends the program as the container ended.
+func exitWith(res container.Result) error {
+	if res.Detached || res.Code == 0 {
+		return nil
+	}
+	return status(res.Code)
+}
+
+// streams are the program's own, standard input only when it was asked for.
+func (a *app) streams(stdin bool) container.Streams {
+	s := container.Streams{Out: os.Stdout, Err: os.Stderr}
+	if stdin {
+		s.In = a.in
+	}
+	return s
+}
+
+// engineFailure gives an error of run, create, start or exec docker's exit code: 125 unless it says another.
+func (a *app) engineFailure(err error) error {
+	var st status
+	var code interface{ ExitCode() int }
+	if err == nil || errors.As(err, &st) || errors.As(err, &code) {
+		return err
+	}
+	return failure125{err}
+}
+
+type failure125 struct{ error }
+
+func (f failure125) Unwrap() error { return f.error }
+
+// ExitCode is docker's for an error of the engine itself.
+func (failure125) ExitCode() int { return 125 }
+
+func (a *app) create() *cobra.Command {
+	var f createFlags
+	cmd := &cobra.Command{
+		Use:   "create [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short: "Create a container without starting it",
+		Long:  "Create a container without starting it.\n\n" + networkNote,
+		Args:  atLeast(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := f.options(args)
+			if err != nil {
+				return err
+			}
+			return a.engineFailure(a.with(cmd.Context(), func(e *engine.Engine) error {
+				rec, err := e.Create(cmd.Context(), o)
+				if err != nil {
+					return err
+				}
+				if err := writeCidfile(f.cidfile, rec.ID); err != nil {
+					return err
+				}
+				fmt.Fprintln(a.out, rec.ID)
+				return nil
+			}))
+		},
+	}
+	f.add(cmd)
+	return cmd
+}

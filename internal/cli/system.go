@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"strata/internal/cli/render"
+	"strata/internal/engine"
+	"strata/internal/errdef"
+)
+
+// confirm asks on a terminal; elsewhere it wants --force.
+func (a *app) confirm(force bool, what string) error {
+	if force {
+		return nil
+	}
+	if !term.IsTerminal(int(a.in.Fd())) {
+		return usageError{errdef.WithHint(errors.New("nobody is there to confirm"), "add --force")}
+	}
+	fmt.Fprintf(a.err, "%s\nGo on? [y/N] ", what)
+	answer, _ := bufio.NewReader(a.in).ReadString('\n')
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return errors.New("nothing was done")
+	}
+	return nil
+}
+
+func (a *app) systemDf() *cobra.Command {
+	var verbose bool
+	var format string
+	cmd := &cobra.Command{
+		Use:   "df [OPTIONS]",
+		Short: "Show what takes how much space",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				usages, images, err := e.DiskUsage(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if verbose {
+					return a.imageUsage(images)
+				}
+				rows := make([]render.DiskUsageRow, len(usages))
+				for i, u := range usages {
+					rows[i] = render.DiskUsageRow{
+						Type: u.Type, TotalCount: fmt.Sprint(u.Total), Active: fmt.Sprint(u.Active),
+						Size: render.HumanSize(u.Size), Reclaimable: render.Reclaimable(u.Reclaimable, u.Size),
+					}
+				}
+				return render.Rows(a.out, render.List{Format: format, Columns: render.DiskUsageColumns()}, rows)
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show shared and unique bytes of each image")
+	cmd.Flags().StringVar(&format, "format", "", "print with a template, or json")
+	return cmd
+}
+
+func (a *app) imageUsage(images []engine.ImageUsage) error {
+	var rows []render.ImageRow
+	for _, u := range images {
+		repo, tag := "<none>", "<none>"
+		if len(u.Image.Tags) > 0 {
+			repo, tag = splitTag(u.Image.Tags[0])
+		}
+		rows = append(rows, render.ImageRow{
+			Repository: repo, Tag: tag, ID: render.ShortID(u.Image.ID.String()), CreatedSince: render.Ago(created(u.Image), time.Now()),
+			VirtualSize: render.HumanSizePrecision(u.Shared+u.Unique, 3), SharedSize: render.HumanSizePrecision(u.Shared, 3),
+			UniqueSize: render.HumanSizePrecision(u.Unique, 3), Containers: fmt.Sprint(u.Containers),
+		})
+	}
+	return render.Rows(a.out, render.List{Columns: []string{"Repository", "Tag", "ID", "CreatedSince", "VirtualSize", "SharedSize", "UniqueSize", "Containers"}}, rows)
+}
+
+func (a *app) systemPrune() *cobra.Command {
+	var all, force, volumes bool
+	cmd := &cobra.Command{
+		Use:   "prune [OPTIONS]",
+		Short: "Remove what is not in use: stopped containers, untagged images, build cache",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			what := "This removes all containers that do not run, all untagged images, and build cache that no image shares."
+			if all {
+				what = "This removes all containers that do not run, all images without a container, and the whole build cache."
+			}
+			if err := a.confirm(force, what); err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				report, err := e.Prune(cmd.Context(), engine.PruneOptions{All: all, Volumes: volumes})
+				if len(report.Containers) > 0 {
+					fmt.Fprintln(a.out, "Deleted Containers:\n"+strings.Join(report.Containers, "\n")+"\n")
+				}
+				if len(report.Volumes) > 0 {
+					fmt.Fprintln(a.out, "Deleted Volumes:\n"+strings.Join(report.Volumes, "\n")+"\n")
+				}
+				if len(report.Images) > 0 {
+					fmt.Fprintln(a.out, "Deleted Images:")
+					a.printDeleted(report.Images)
+					fmt.Fprintln(a.out)
+				}
+				if report.Cache > 0 {
+					fmt.Fprintf(a.out, "Deleted build cache entries: %d\n\n", report.Cache)
+				}
+				fmt.Fprintf(a.out, "Total reclaimed space: %s\n", render.HumanSize(report.Freed))
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "remove all images without a container, and all build cache")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	cmd.Flags().BoolVar(&volumes, "volumes", false, "remove volumes that no container has, too")
+	return cmd
+}
+
+func (a *app) imagePrune() *cobra.Command {
+	var all, force bool
+	var filters []string
+	cmd := &cobra.Command{
+		Use:   "prune [OPTIONS]",
+		Short: "Remove untagged images",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			what := "This removes all untagged images."
+			if all {
+				what = "This removes all images without a container."
+			}
+			if err := a.confirm(force, what); err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				done, freed, err := e.PruneImages(cmd.Context(), all, filters)
+				if len(done) > 0 {
+					fmt.Fprintln(a.out, "Deleted Images:")
+				}
+				a.printDeleted(done)
+				fmt.Fprintf(a.out, "\nTotal reclaimed space: %s\n", render.HumanSize(freed))
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "remove all images that no container uses")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only those for which it holds: until= label=")
+	return cmd
+}
+
+func (a *app) builderPrune() *cobra.Command {
+	var all, force bool
+	cmd := &cobra.Command{
+		Use:   "prune [OPTIONS]",
+		Short: "Remove build cache",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.confirm(force, "This removes build cache."); err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				n, err := e.PruneCache(cmd.Context(), all, time.Time{})
+				if err != nil {
+					return err
+				}
+				freed, err := e.Sweep(cmd.Context())
+				fmt.Fprintf(a.out, "Deleted build cache entries: %d\nTotal reclaimed space: %s\n", n, render.HumanSize(freed))
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "remove entries whose layers an image has, too")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	return cmd
+}
+
+func (a *app) systemCheck() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Prove the store: every record, layer and blob whole and reachable",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
+				report, err := e.Check(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					err = json.NewEncoder(a.out).Encode(report)
+				} else {
+					err = a.printReport(report)
+				}
+				if err == nil && len(report.Faults) > 0 {
+					return status(3)
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	return cmd
+}
+
+func (a *app) printReport(r engine.CheckReport) error {
+	for _, f := range r.Faults {
+		fmt.Fprintf(a.out, "%s: %s\n", f.Object, render.Clean(f.Problem))
+	}
+	verdict := "all whole"
+	if n := len(r.Faults); n > 0 {
+		verdict = fmt.Sprintf("%d broken", n)
+	}
+	_, err := fmt.Fprintf(a.out, "%d blobs, %d layers, %d images, %d tags, %d containers: %s\n", r.Blobs, r.Layers, r.Images, r.Tags, r.Containers, verdict)
+	return err
+}
+
+func (a *app) systemReset() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "reset [OPTIONS]",
+		Short: "Remove the whole store: images, volumes, build cache",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.confirm(force, "This removes all images, all volumes and the build cache in "+a.opts.Root+"."); err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), func(e *engine.Engine) error { return e.Reset(cmd.Context()) })
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	return cmd
+}
+
+func (a *app) version() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Show the version",
+		Args:  exactly(0),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(a.out, "strata %s %s/%s %s\n", Version, runtime.GOOS, runtime.GOARCH, runtime.Version())
+			return err
+		},
+	}
+}
+
+// Version of the program.
+const Version = "0.1.0-dev"

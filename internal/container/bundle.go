@@ -1,0 +1,238 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"strata/internal/errdef"
+	"strata/internal/rootfs"
+	"strata/internal/runtime"
+)
+
+// initPath is where the helper for --init is seen in the container, as docker has it.
+const initPath = "/sbin/docker-init"
+
+// prepare mounts the container's tree and writes its bundle; it runs inside mount.Private. It notes in rec the mount
+// points that it had to make.
+func (s *Store) prepare(rec *Record) (bundle string, err error) {
+	run := s.RunDir(rec.ID)
+	bundle, target := filepath.Join(run, "bundle"), filepath.Join(run, "rootfs")
+	if err := os.MkdirAll(target, 0o700); err != nil {
+		return "", err
+	}
+	m := rootfs.Mount{Target: target, Writable: s.Dir(rec.ID), Volatile: rec.Host.AutoRemove}
+	if err := s.opt.Rootfs.Mount(rec.Layers, m); err != nil {
+		return "", err
+	}
+	root, err := rootfs.OpenRoot(target)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	spec, err := s.spec(*rec, root, target)
+	if err != nil {
+		return "", err
+	}
+	if err := makeStubs(rec, root, spec.Mounts); err != nil {
+		return "", err
+	}
+	return bundle, runtime.WriteBundle(bundle, spec)
+}
+
+func (s *Store) spec(rec Record, root *rootfs.Root, target string) (*specs.Spec, error) {
+	c, h := rec.Config, rec.Host
+	user, err := runtime.LookupUser(root, c.User, nil)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := s.mounts(rec, root)
+	if err != nil {
+		return nil, err
+	}
+	args := slices.Concat(c.Entrypoint, c.Cmd)
+	if h.Init {
+		args = append([]string{initPath, "--"}, args...)
+	}
+	spec, err := runtime.Spec(runtime.Params{
+		Process: runtime.Process{
+			Args: args, Env: environment(c, user.Home), Cwd: path.Clean(c.WorkingDir),
+			UID: user.UID, GID: user.GID, Groups: user.Groups,
+			Terminal: c.Tty, Width: uint(h.ConsoleWidth), Height: uint(h.ConsoleHeight), Caps: capabilities(h),
+		},
+		RootPath: target, ReadOnly: h.ReadonlyRootfs, Hostname: c.Hostname, Mounts: mounts,
+		HostNetwork: h.Network == "host", Seccomp: !h.Privileged, Privileged: h.Privileged,
+		Rootless: s.opt.Userns, SingleID: s.opt.SingleID, ShmSize: h.ShmSize,
+	})
+	if err != nil {
+		return nil, err
+	}
+	// The umask of whoever started us is none of the container's.
+	umask := uint32(0o022)
+	spec.Process.User.Umask = &umask
+	spec.Mounts = lastWins(spec.Mounts)
+	return spec, nil
+}
+
+// environment is docker's: PATH, HOSTNAME, TERM and HOME where the container's own environment does not set them.
+func environment(c Config, home string) []string {
+	base := []string{"PATH=" + runtime.DefaultPath, "HOSTNAME=" + c.Hostname}
+	if c.Tty {
+		base = append(base, "TERM=xterm")
+	}
+	named := func(e string) string { n, _, _ := strings.Cut(e, "="); return n }
+	own := map[string]bool{}
+	for _, e := range c.Env {
+		own[named(e)] = true
+	}
+	env := slices.DeleteFunc(base, func(e string) bool { return own[named(e)] })
+	for _, e := range c.Env {
+		if strings.Contains(e, "=") { // a name alone means "not set"
+			env = append(env, e)
+		}
+	}
+	return mergeEnv(env, []string{"HOME=" + first(home, "/")})
+}
+
+func capabilities(h HostConfig) []string {
+	caps := runtime.ContainerCaps(h.Network != "host")
+	if h.Privileged || hasCap(h.CapAdd, "ALL") {
+		caps = runtime.AllCaps()
+	}
+	if hasCap(h.CapDrop, "ALL") {
+		caps = nil
+	}
+	for _, c := range h.CapAdd {
+		if c = capName(c); c != "CAP_ALL" && !slices.Contains(caps, c) {
+			caps = append(slices.Clone(caps), c)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(caps), func(c string) bool { return hasCap(h.CapDrop, c) })
+}
+
+func capName(c string) string {
+	c = strings.ToUpper(c)
+	if !strings.HasPrefix(c, "CAP_") {
+		c = "CAP_" + c
+	}
+	return c
+}
+
+func hasCap(list []string, c string) bool {
+	return slices.ContainsFunc(list, func(o string) bool { return capName(o) == capName(c) })
+}
+
+// mounts lists what is mounted into the container beside the runtime's defaults, outer paths first.
+func (s *Store) mounts(rec Record, root *rootfs.Root) ([]specs.Mount, error) {
+	mounts, err := s.etcFiles(rec)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Host.Init {
+		program, err := s.initProgram()
+		if err != nil {
+			return nil, err
+		}
+		mounts = append(mounts, specs.Mount{Destination: initPath, Type: "bind", Source: program, Options: []string{"bind", "rprivate", "ro"}})
+	}
+	var users []specs.Mount
+	for _, v := range rec.Volumes {
+		data, err := s.fill(root, v)
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, specs.Mount{Destination: v.Destination, Type: "bind", Source: data, Options: []string{"rbind", "rprivate"}})
+	}
+	for _, b := range rec.Host.Binds {
+		m, err := bindMount(b)
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, m)
+	}
+	for _, dest := range slices.Sorted(maps.Keys(rec.Host.Tmpfs)) {
+		options := []string{"noexec", "nosuid", "nodev"}
+		if o := rec.Host.Tmpfs[dest]; o != "" {
+			options = append(options, strings.Split(o, ",")...)
+		}
+		users = append(users, specs.Mount{Destination: path.Clean(dest), Type: "tmpfs", Source: "tmpfs", Options: options})
+	}
+	slices.SortStableFunc(users, func(a, b specs.Mount) int {
+		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
+	})
+	return append(mounts, users...), nil
+}
+
+func bindMount(b Bind) (specs.Mount, error) {
+	_, err := os.Stat(b.Source)
+	if errors.Is(err, fs.ErrNotExist) && b.CreateSource {
+		err = os.MkdirAll(b.Source, 0o755)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return specs.Mount{}, fmt.Errorf("bind source path does not exist: %s: %w", b.Source, errdef.ErrInvalid)
+	}
+	if err != nil {
+		return specs.Mount{}, fmt.Errorf("bind source: %w", err)
+	}
+	options := []string{"rbind", "rprivate"}
+	if b.ReadOnly {
+		options = append(options, "ro")
+	}
+	return specs.Mount{Destination: b.Destination, Type: "bind", Source: b.Source, Options: options}, nil
+}
+
+// lastWins drops a mount that a later one at the same place would hide: what the user mounts replaces a default.
+func lastWins(mounts []specs.Mount) []specs.Mount {
+	last := map[string]int{}
+	for i, m := range mounts {
+		last[path.Clean(m.Destination)] = i
+	}
+	var kept []specs.Mount
+	for i, m := range mounts {
+		if last[path.Clean(m.Destination)] == i {
+			kept = append(kept, m)
+		}
+	}
+	return kept
+}
+
+// makeStubs makes the mount points that the image lacks, so that they are known and a commit leaves them out. Those
+// below another mount are in that one's file system and not in the container's layer.
+func makeStubs(rec *Record, root *rootfs.Root, mounts []specs.Mount) error {
+	var stubs []rootfs.Stub
+	for i, m := range mounts {
+		if below(m.Destination, mounts[:i]) {
+			continue
+		}
+		dir := true
+		if m.Type == "bind" {
+			info, err := os.Stat(m.Source)
+			if err != nil {
+				return fmt.Errorf("mount at %s: %w", m.Destination, err)
+			}
+			dir = info.IsDir()
+		}
+		stubs = append(stubs, rootfs.Stub{Path: m.Destination, Dir: dir})
+	}
+	made, err := root.Stubs(stubs)
+	for _, p := range made {
+		if !slices.Contains(rec.Stubs, p) {
+			rec.Stubs = append(rec.Stubs, p)
+		}
+	}
+	return err
+}
+
+func below(dest string, mounts []specs.Mount) bool {
+	return slices.ContainsFunc(mounts, func(m specs.Mount) bool {
+		return strings.HasPrefix(path.Clean(dest), path.Clean(m.Destination)+"/")
+	})
+}

@@ -1,0 +1,321 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"strata/internal/errdef"
+	"strata/internal/oci"
+)
+
+// CreateOptions says what container to make. The image's layers must be held (leased) by the caller until Create returns.
+type CreateOptions struct {
+	Name        string // "" makes one up
+	ImageName   string
+	Image       digest.Digest
+	Layers      []oci.DiffID
+	ImageConfig oci.Config
+	// Config holds only what the user asked for; the image's config fills the rest as docker merges them.
+	Config Config
+	Host   HostConfig
+}
+
+// Create makes a container. Unless it is one that removes itself, it survives a power cut when Create returns.
+func (s *Store) Create(ctx context.Context, o CreateOptions) (Record, error) {
+	rec, err := s.plan(o)
+	if err != nil {
+		return Record{}, err
+	}
+	// The lock tells that the container is being made, before its name is reserved and until its record is there.
+	l, err := s.lock(ctx, rec.ID)
+	if err != nil {
+		return Record{}, err
+	}
+	defer s.unlock(rec.ID, l, verdict{})
+	if err := s.reserve(&rec, o.Name); err != nil {
+		return Record{}, err
+	}
+	if err := s.publish(&rec); err != nil {
+		s.forget(rec, true)
+		return Record{}, err
+	}
+	return rec, nil
+}
+
+// plan gives the record of the container to make, without its name.
+func (s *Store) plan(o CreateOptions) (Record, error) {
+	rec := Record{
+		ID: newID(), Created: time.Now().UTC(), Image: o.Image, ImageName: o.ImageName, Layers: o.Layers,
+		Config: merge(o.Config, o.ImageConfig), Host: o.Host, State: State{Status: Created},
+	}
+	rec.Config.Image = o.ImageName
+	if rec.Host.Network == "" {
+		rec.Host.Network = "host"
+	}
+	if rec.Config.Hostname == "" {
+		rec.Config.Hostname = defaultHostname(rec)
+	}
+	if rec.Host.Log.Driver == "" {
+		rec.Host.Log.Driver = "json-file"
+	}
+	return rec, check(&rec)
+}
+
+func defaultHostname(rec Record) string {
+	if rec.Host.Network == "host" {
+		if name, err := os.Hostname(); err == nil {
+			return name
+		}
+	}
+	return ShortID(rec.ID)
+}
+
+func (s *Store) reserve(rec *Record, name string) (err error) {
+	if name == "" {
+		rec.Name, err = s.names.random(rec.ID)
+		return err
+	}
+	name = strings.TrimPrefix(name, "/")
+	if err := ValidName(name); err != nil {
+		return err
+	}
+	rec.Name = name
+	return s.names.reserve(name, rec.ID)
+}
+
+// publish makes the container's directory, volumes and record.
+func (s *Store) publish(rec *Record) error {
+	if err := os.Mkdir(s.Dir(rec.ID), 0o710); err != nil {
+		return err
+	}
+	for _, dest := range anonymous(*rec) {
+		name, err := s.newVolume(rec.ID)
+		if err != nil {
+			return err
+		}
+		rec.Volumes = append(rec.Volumes, Volume{Name: name, Destination: dest})
+	}
+	return s.put(*rec)
+}
+
+// put publishes the record, durably unless the container removes itself anyway.
+func (s *Store) put(rec Record) error {
+	if rec.Host.AutoRemove {
+		return s.records.PutVolatile(rec.ID, rec)
+	}
+	return s.records.Put(rec.ID, rec)
+}
+
+// anonymous lists the paths that get a volume of their own: the image's and the user's, unless something else is mounted
+// there.
+func anonymous(rec Record) []string {
+	taken := map[string]bool{}
+	for _, b := range rec.Host.Binds {
+		taken[path.Clean(b.Destination)] = true
+	}
+	for dest := range rec.Host.Tmpfs {
+		taken[path.Clean(dest)] = true
+	}
+	var paths []string
+	for _, dest := range slices.Sorted(maps.Keys(rec.Config.Volumes)) {
+		dest = path.Clean("/" + dest)
+		if !taken[dest] && dest != "/" {
+			taken[dest] = true
+			paths = append(paths, dest)
+		}
+	}
+	return paths
+}
+
+// merge fills c with the image's config by docker's rules: a command given by the user replaces the image's, an entrypoint
+// given by the user drops the image's command too, maps and environment are united with the user's values first.
+func merge(c Config, img oci.Config) Config {
+	if len(c.Entrypoint) == 0 {
+		if len(c.Cmd) == 0 {
+			c.Cmd = img.Cmd
+		}
+		if c.Entrypoint == nil {
+			c.Entrypoint = img.Entrypoint
+		}
+	}
+	if len(c.Entrypoint) == 1 && c.Entrypoint[0] == "" {
+		c.Entrypoint = nil
+	}
+	c.User = first(c.User, img.User)
+	c.WorkingDir = first(c.WorkingDir, img.WorkingDir, "/")
+	c.StopSignal = first(c.StopSignal, img.StopSignal)
+	c.Env = mergeEnv(c.Env, img.Env)
+	c.Labels = union(c.Labels, img.Labels)
+	c.Volumes = union(c.Volumes, img.Volumes)
+	c.ExposedPorts = union(c.ExposedPorts, img.ExposedPorts)
+	c.OnBuild = nil
+	if c.Shell == nil {
+		c.Shell = img.Shell
+	}
+	if c.Healthcheck == nil {
+		c.Healthcheck = img.Healthcheck
+	}
+	return c
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func union[V any](a, b map[string]V) map[string]V {
+	if len(a) == 0 && len(b) == 0 {
+		return nil
+	}
+	all := maps.Clone(b)
+	if all == nil {
+		all = map[string]V{}
+	}
+	maps.Copy(all, a)
+	return all
+}
+
+// mergeEnv appends those of base whose names are not in env.
+func mergeEnv(env, base []string) []string {
+	have := map[string]bool{}
+	for _, e := range env {
+		name, _, _ := strings.Cut(e, "=")
+		have[name] = true
+	}
+	all := slices.Clone(env)
+	for _, e := range base {
+		if name, _, _ := strings.Cut(e, "="); !have[name] {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// check refuses what could not be started.
+func check(rec *Record) error {
+	c, h := rec.Config, rec.Host
+	if len(c.Entrypoint) == 0 && len(c.Cmd) == 0 {
+		return fmt.Errorf("container: no command specified: %w", errdef.ErrInvalid)
+	}
+	if !path.IsAbs(c.WorkingDir) {
+		return fmt.Errorf("container: the working directory %q is invalid, it needs to be an absolute path: %w", c.WorkingDir, errdef.ErrInvalid)
+	}
+	if h.Network != "host" && h.Network != "none" {
+		return fmt.Errorf("container: network %q: only host and none: %w", h.Network, errdef.ErrUnsupported)
+	}
+	if h.Log.Driver != "json-file" && h.Log.Driver != "none" {
+		return fmt.Errorf("container: log driver %q: only json-file and none: %w", h.Log.Driver, errdef.ErrUnsupported)
+	}
+	if c.StopSignal != "" {
+		if _, err := ParseSignal(c.StopSignal); err != nil {
+			return fmt.Errorf("container: stop signal: %w", err)
+		}
+	}
+	return checkMounts(rec)
+}
+
+func checkMounts(rec *Record) error {
+	seen := map[string]bool{}
+	dests := slices.Collect(maps.Keys(rec.Host.Tmpfs))
+	for i := range rec.Host.Binds {
+		b := &rec.Host.Binds[i]
+		dests = append(dests, b.Destination)
+		if !filepath.IsAbs(b.Source) {
+			return fmt.Errorf("bind %q: the source must be an absolute path: %w", b.Source, errdef.ErrInvalid)
+		}
+	}
+	for _, dest := range dests {
+		clean := path.Clean(dest)
+		if !path.IsAbs(dest) || clean == "/" {
+			return fmt.Errorf("mount at %q: the destination must be an absolute path other than '/': %w", dest, errdef.ErrInvalid)
+		}
+		if seen[clean] {
+			return fmt.Errorf("mount at %q: duplicate mount point: %w", dest, errdef.ErrInvalid)
+		}
+		seen[clean] = true
+	}
+	for dest := range rec.Config.Volumes {
+		if strings.ContainsRune(dest, 0) || path.Clean("/"+dest) == "/" {
+			return fmt.Errorf("volume at %q: %w", dest, errdef.ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// ParseBind reads docker's -v: "host:container[:options]", options ro, rw and rprivate. A host path that begins with a dot is
+// relative to the working directory. "container" alone asks for an anonymous volume: Source is then empty.
+func ParseBind(spec string) (Bind, error) {
+	bad := func(why string) (Bind, error) {
+		return Bind{}, fmt.Errorf("volume %q: %s: %w", spec, why, errdef.ErrInvalid)
+	}
+	parts := strings.Split(spec, ":")
+	if len(parts) > 3 {
+		return bad("too many colons")
+	}
+	if len(parts) == 1 {
+		if !path.IsAbs(spec) {
+			return bad("the container path must be absolute")
+		}
+		return Bind{Destination: path.Clean(spec)}, nil
+	}
+	b := Bind{Source: parts[0], Destination: path.Clean(parts[1]), CreateSource: true}
+	if strings.HasPrefix(b.Source, ".") {
+		abs, err := filepath.Abs(b.Source)
+		if err != nil {
+			return Bind{}, err
+		}
+		b.Source = abs
+	}
+	switch {
+	case !filepath.IsAbs(b.Source):
+		return Bind{}, fmt.Errorf("volume %q: named volumes: %w", spec, errdef.ErrUnsupported)
+	case !path.IsAbs(parts[1]) || b.Destination == "/":
+		return bad("the container path must be absolute and not '/'")
+	}
+	if len(parts) == 3 {
+		for _, opt := range strings.Split(parts[2], ",") {
+			switch opt {
+			case "ro":
+				b.ReadOnly = true
+			case "rw", "rprivate":
+			default:
+				return bad("option " + opt + " is not known")
+			}
+		}
+	}
+	b.Source = filepath.Clean(b.Source)
+	return b, nil
+}
+
+// forget removes all that is on disk of the container, whose lock the caller holds; volumes says whether its anonymous
+// volumes go too. What is missing already is no error, so that a removal cut short can be repeated.
+func (s *Store) forget(rec Record, volumes bool) error {
+	if err := os.RemoveAll(s.Dir(rec.ID)); err != nil {
+		return err
+	}
+	if volumes {
+		for _, v := range rec.Volumes {
+			if err := s.removeVolume(v.Name); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.records.Delete(rec.ID); err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return err
+	}
+	return s.names.release(rec.Name, rec.ID)
+}

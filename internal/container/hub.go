@@ -1,0 +1,102 @@
+package container
+
+import (
+	"os"
+	"sync"
+	"time"
+)
+
+// defaultPatience is how long the container waits for an attachment that does not read before that one is cut off. The
+// one that started the container is waited for as long as it lives, as a pipe would.
+const defaultPatience = 10 * time.Second
+
+// hub spreads a container's output: to the log, then to every attachment.
+type hub struct {
+	log      *logWriter // nil: none is kept
+	patience time.Duration
+
+	mu      sync.Mutex
+	clients map[*client]struct{}
+}
+
+// client is one attachment.
+type client struct {
+	frames
+	out, err bool
+	starter  bool
+}
+
+func (h *hub) add(c *client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.clients == nil {
+		h.clients = map[*client]struct{}{}
+	}
+	h.clients[c] = struct{}{}
+}
+
+func (h *hub) drop(c *client) {
+	h.mu.Lock()
+	delete(h.clients, c)
+	h.mu.Unlock()
+	c.conn.Close()
+}
+
+func (h *hub) all() []*client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := make([]*client, 0, len(h.clients))
+	for c := range h.clients {
+		list = append(list, c)
+	}
+	return list
+}
+
+// copy moves one stream of the container from r until its end. It reads no more than one buffer ahead of the slowest.
+func (h *hub) copy(k kind, r *os.File) {
+	name := "stdout"
+	if k == frameStderr {
+		name = "stderr"
+	}
+	var lines *stream
+	if h.log != nil {
+		lines = &stream{w: h.log, name: name}
+		defer lines.end()
+	}
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if lines != nil {
+				lines.write(buf[:n])
+			}
+			h.spread(k, buf[:n])
+		}
+		if err != nil { // the end; EIO when a terminal's last user is gone
+			return
+		}
+	}
+}
+
+func (h *hub) spread(k kind, p []byte) {
+	for _, c := range h.all() {
+		if k == frameStdout && !c.out || k == frameStderr && !c.err {
+			continue
+		}
+		wait := h.patience
+		if c.starter {
+			wait = 0
+		}
+		if c.send(k, p, wait) != nil {
+			h.drop(c)
+		}
+	}
+}
+
+// exit tells every attachment the exit code and closes it.
+func (h *hub) exit(code int) {
+	for _, c := range h.all() {
+		c.send(frameExit, exitPayload(code), h.patience)
+		h.drop(c)
+	}
+}

@@ -1,0 +1,121 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/atomicfile"
+	"strata/internal/errdef"
+)
+
+// lockWait is how long an operation waits for another short one on the same container. A supervisor that has reported
+// the exit holds its lock for milliseconds more.
+const lockWait = 10 * time.Second
+
+// verdict is what a supervisor leaves in its lock file at the end, for those who wait on the lock: the record of an
+// auto-removed container is gone by then.
+type verdict struct {
+	Done  bool
+	Code  int
+	Error string `json:",omitempty"`
+}
+
+func (s *Store) lockPath(id string) string { return filepath.Join(s.RunDir(id), "lock") }
+
+// lock makes the run directory and takes the container's lock.
+func (s *Store) lock(ctx context.Context, id string) (*atomicfile.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	for {
+		if err := os.MkdirAll(s.RunDir(id), 0o711); err != nil {
+			return nil, err
+		}
+		l, err := atomicfile.LockExclusive(ctx, s.lockPath(id))
+		if errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
+			continue // the last holder removed the directory between the two calls
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil, fmt.Errorf("container %s: another operation holds it: %w", ShortID(id), errdef.ErrConflict)
+		}
+		return l, err
+	}
+}
+
+// unlock removes the run directory, publishes v to those who wait, and gives the lock up.
+func (s *Store) unlock(id string, l *atomicfile.Lock, v verdict) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if _, err := l.File().WriteAt(raw, 0); err != nil {
+		return err
+	}
+	entries, _ := os.ReadDir(s.RunDir(id))
+	for _, e := range entries {
+		if e.Name() != "lock" {
+			os.RemoveAll(filepath.Join(s.RunDir(id), e.Name()))
+		}
+	}
+	// The lock's name goes while it is held: whoever waits for it notices and starts anew.
+	err = os.Remove(s.lockPath(id))
+	os.Remove(s.RunDir(id))
+	return errors.Join(err, l.Unlock())
+}
+
+// held reports whether a process holds the container's lock.
+func (s *Store) held(id string) bool {
+	f, err := os.OpenFile(s.lockPath(id), os.O_RDONLY, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(flock(f, unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// await blocks until nobody holds the container's lock and returns what its last holder left there.
+func (s *Store) await(ctx context.Context, id string) (verdict, error) {
+	f, err := os.OpenFile(s.lockPath(id), os.O_RDONLY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return verdict{}, nil
+	}
+	if err != nil {
+		return verdict{}, err
+	}
+	type answer struct {
+		v   verdict
+		err error
+	}
+	done := make(chan answer, 1)
+	// flock(2) cannot be interrupted: when ctx ends first, the goroutine stays until the container ends or we do.
+	go func() {
+		defer f.Close()
+		var a answer
+		if a.err = flock(f, unix.LOCK_SH); a.err == nil {
+			raw, _ := io.ReadAll(io.LimitReader(f, 1<<16))
+			json.Unmarshal(raw, &a.v) // empty when the holder was killed: not Done
+		}
+		done <- a
+	}()
+	select {
+	case a := <-done:
+		return a.v, a.err
+	case <-ctx.Done():
+		return verdict{}, ctx.Err()
+	}
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/atomicfile"
+	"strata/internal/errdef"
+)
+
+// reconcile gives the record as it truly is. When it tells of a supervisor that is dead, what that one left is finished: its processes
+// are killed, the end recorded, a self-removing container removed (errdef.ErrNotFound).
+func (s *Store) reconcile(ctx context.Context, rec Record) (Record, error) {
+	if !s.abandoned(rec) {
+		return rec, nil
+	}
+	l, err := atomicfile.TryExclusive(s.lockPath(rec.ID))
+	if errors.Is(err, os.ErrNotExist) {
+		l, err = s.lock(ctx, rec.ID)
+	}
+	if errors.Is(err, errdef.ErrConflict) {
+		return s.records.Get(rec.ID) // a supervisor has come, or another process is doing this
+	}
+	if err != nil {
+		return rec, err
+	}
+	rec, err = s.bringInOrder(ctx, rec.ID)
+	v := verdict{Done: err == nil, Code: rec.State.ExitCode, Error: rec.State.Error}
+	return rec, errors.Join(err, s.unlock(rec.ID, l, v))
+}
+
+// abandoned reports whether the container has no supervisor but something that only a supervisor leaves: a living state,
+// or a bundle in the run directory.
+func (s *Store) abandoned(rec Record) bool {
+	if !rec.State.Alive() {
+		if _, err := os.Stat(filepath.Join(s.RunDir(rec.ID), "rootfs")); err != nil {
+			return false
+		}
+	}
+	return !s.held(rec.ID)
+}
+
+// bringInOrder is reconcile's work under the lock.
+func (s *Store) bringInOrder(ctx context.Context, id string) (Record, error) {
+	rec, err := s.records.Get(id)
+	if err != nil {
+		return rec, err
+	}
+	alive := rec.State.Alive()
+	if err := s.bury(ctx, &rec); err != nil {
+		return rec, err
+	}
+	if alive && rec.Host.AutoRemove {
+		if err := s.forget(rec, true); err != nil {
+			return rec, err
+		}
+		return rec, noSuch(id)
+	}
+	return rec, nil
+}
+
+// bury ends what a killed supervisor left and records it. The caller holds the lock.
+func (s *Store) bury(ctx context.Context, rec *Record) error {
+	st := &rec.State
+	rebooted := st.Alive() && st.BootID != "" && st.BootID != bootID()
+	if err := killLeftover(ctx, *st); err != nil {
+		return fmt.Errorf("container %s: left by its supervisor: %w", rec.Name, err)
+	}
+	if !rebooted {
+		// Also for a container whose supervisor died between the start and its record: the runtime knows it by id.
+		if err := s.opt.Runtime.Delete(ctx, rec.ID, true); err != nil {
+			return fmt.Errorf("container %s: left by its supervisor: %w", rec.Name, err)
+		}
+	}
+	// A volatile overlay leaves a mark that forbids to mount over the same directory again. The container's data is as
+	// good as its page cache, which has not been lost unless the machine restarted.
+	if err := os.RemoveAll(filepath.Join(s.Dir(rec.ID), "work")); err != nil {
+		return err
+	}
+	if !st.Alive() {
+		return nil
+	}
+	st.Status, st.ExitCode, st.Error = Exited, 128+int(unix.SIGKILL), "supervisor was killed"
+	if rebooted {
+		st.ExitCode, st.Error = 255, "the machine was restarted"
+	}
+	st.FinishedAt = time.Now().UTC()
+	st.Pid, st.PidStart, st.Supervisor, st.Shim = 0, 0, 0, false
+	if err := s.putEnd(*rec); err != nil {
+		return err
+	}
+	s.sync(rec.ID)
+	return nil
+}

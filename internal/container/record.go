@@ -1,0 +1,136 @@
+package container
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"strata/internal/oci"
+)
+
+// Record is what is known of one container. The first part is fixed at creation; State is its supervisor's.
+type Record struct {
+	ID      string        // 64 hex digits
+	Name    string        // without docker's leading slash
+	Created time.Time     // UTC
+	Image   digest.Digest // the image's id
+	// ImageName is the name that the user gave.
+	ImageName string
+	// Layers is the image's stack, base first.
+	Layers []oci.DiffID
+	Config Config
+	Host   HostConfig
+	// Volumes are the anonymous volumes made for this container.
+	Volumes []Volume `json:",omitempty"`
+	// Stubs are the container paths of mount points that were made because the image lacks them. They are no change of
+	// the container's: a commit leaves them out.
+	Stubs []string `json:",omitempty"`
+	State State
+}
+
+// Config is what runs in the container: the image's config merged with what the user asked for.
+// The JSON form is docker's Config object.
+type Config struct {
+	Hostname     string              `json:"Hostname"`
+	User         string              `json:"User"`
+	AttachStdin  bool                `json:"AttachStdin"`
+	AttachStdout bool                `json:"AttachStdout"`
+	AttachStderr bool                `json:"AttachStderr"`
+	ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
+	Tty          bool                `json:"Tty"`
+	OpenStdin    bool                `json:"OpenStdin"`
+	StdinOnce    bool                `json:"StdinOnce"`
+	Env          []string            `json:"Env"`
+	Cmd          []string            `json:"Cmd"`
+	Healthcheck  *oci.Healthcheck    `json:"Healthcheck,omitempty"`
+	Image        string              `json:"Image"`
+	Volumes      map[string]struct{} `json:"Volumes"`
+	WorkingDir   string              `json:"WorkingDir"`
+	Entrypoint   []string            `json:"Entrypoint"`
+	OnBuild      []string            `json:"OnBuild"`
+	Labels       map[string]string   `json:"Labels"`
+	StopSignal   string              `json:"StopSignal,omitempty"`
+	// StopTimeout is in seconds; nil means 10, negative waits for ever.
+	StopTimeout *int     `json:"StopTimeout,omitempty"`
+	Shell       []string `json:"Shell,omitempty"`
+}
+
+// HostConfig is what of the host the container sees and uses.
+type HostConfig struct {
+	Binds []Bind `json:",omitempty"`
+	// Tmpfs maps a container path to mount options ("size=64m,mode=1777").
+	Tmpfs          map[string]string `json:",omitempty"`
+	ReadonlyRootfs bool
+	// Network is "host" or "none".
+	Network    string
+	Init       bool
+	AutoRemove bool
+	Privileged bool
+	CapAdd     []string `json:",omitempty"`
+	CapDrop    []string `json:",omitempty"`
+	ExtraHosts []string `json:",omitempty"` // "name:address"
+	ShmSize    int64    `json:",omitempty"` // bytes; 0 means 64 MiB
+	Log        LogConfig
+	// ConsoleWidth and ConsoleHeight are the terminal's size at the start; 0 is unknown.
+	ConsoleWidth, ConsoleHeight uint16 `json:",omitempty"`
+}
+
+// Bind shows a host path in the container.
+type Bind struct {
+	Source      string // absolute host path
+	Destination string // absolute container path
+	ReadOnly    bool
+	// CreateSource makes a missing source a directory, as docker's -v does and --mount does not.
+	CreateSource bool
+}
+
+// LogConfig says how the container's output is kept.
+type LogConfig struct {
+	// Driver is "json-file" (also when empty) or "none".
+	Driver string `json:",omitempty"`
+	// MaxSize in bytes starts a new file (0: 10 MiB, negative: never); MaxFiles are kept (0: 3).
+	MaxSize  int64 `json:",omitempty"`
+	MaxFiles int   `json:",omitempty"`
+}
+
+// Volume is an anonymous volume at a container path.
+type Volume struct {
+	Name        string // 64 hex digits
+	Destination string
+}
+
+// Status is a container's state in docker's words.
+type Status string
+
+// The states of a container.
+const (
+	Created Status = "created"
+	Running Status = "running"
+	Paused  Status = "paused"
+	Exited  Status = "exited"
+	Dead    Status = "dead"
+)
+
+// State is the part of a record that changes.
+type State struct {
+	Status Status
+	// Pid of the container's first process, which counts only if it was started at PidStart (clock ticks, field 22 of
+	// /proc/<pid>/stat) in the boot BootID. 0 when not running.
+	Pid      int    `json:",omitempty"`
+	PidStart uint64 `json:",omitempty"`
+	BootID   string `json:",omitempty"`
+	// Supervisor is the pid of the process that holds the container's lock, Shim whether it listens on the control socket.
+	Supervisor int  `json:",omitempty"`
+	Shim       bool `json:",omitempty"`
+	ExitCode   int
+	Error      string `json:",omitempty"`
+	OOMKilled  bool   `json:",omitempty"`
+	StartedAt  time.Time
+	FinishedAt time.Time
+}
+
+// Alive reports whether the container has a process.
+func (s State) Alive() bool { return s.Status == Running || s.Status == Paused }
+
+// ShortID is docker's twelve digits of an id.
+func ShortID(id string) string { return id[:min(12, len(id))] }

@@ -1,0 +1,245 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	goruntime "runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/runtime"
+)
+
+// shimName is the shim's argv[0].
+const shimName = "strata-shim"
+
+// drainTime bounds how long a shim reads on after the container's first process has ended: only a process that was
+// given the streams from outside the container's pid namespace can still hold them.
+const drainTime = 5 * time.Second
+
+// shimArgs is what the starter tells the shim, as JSON in argv[1]. Descriptor 3 is where the shim reports, 4 the starter's
+// attachment if Attach is set.
+type shimArgs struct {
+	Place         Place
+	ID            string
+	Attach        bool   `json:",omitempty"`
+	Out, Err      bool   `json:",omitempty"`
+	Width, Height uint16 `json:",omitempty"`
+}
+
+// shimReport is what the shim tells the starter, once: that the container runs, or why not.
+type shimReport struct {
+	OK      bool
+	Failure *runtime.StartError `json:",omitempty"`
+}
+
+// IsShim reports whether a program with this argv[0] was started to be a shim.
+func IsShim(argv0 string) bool { return argv0 == shimName }
+
+// ShimMain is the whole program of a shim: it starts the container that args name, serves its attachments, keeps its
+// log, records its end. open gives the store at the place that the starter's store has. It returns the process's exit
+// code. It must be called before anything else is set up: the shim stays for as long as the container, and small.
+func ShimMain(args []string, open func(Place) (*Store, error)) int {
+	debug.SetGCPercent(20)
+	goruntime.GOMAXPROCS(2)
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPIPE)
+	unix.CloseOnExec(3)
+	report := os.NewFile(3, "report")
+	var a shimArgs
+	if len(args) != 2 || json.Unmarshal([]byte(args[1]), &a) != nil || !validID(a.ID) {
+		return 125
+	}
+	err := shim(a, open, func(failure error) { tell(report, failure) })
+	if err != nil {
+		tell(report, err) // no effect when it was told already
+		return 125
+	}
+	return 0
+}
+
+// tell reports once; later calls find the pipe closed.
+func tell(report *os.File, failure error) {
+	r := shimReport{OK: failure == nil}
+	if failure != nil {
+		r.Failure = &runtime.StartError{Exit: 125, Message: failure.Error()}
+		var se *runtime.StartError
+		if errors.As(failure, &se) {
+			r.Failure.Exit, r.Failure.Raw = se.Exit, se.Raw
+		}
+	}
+	if raw, err := json.Marshal(r); err == nil {
+		report.Write(raw)
+	}
+	report.Close()
+}
+
+func shim(a shimArgs, open func(Place) (*Store, error), told func(error)) error {
+	ctx := context.Background()
+	var starter net.Conn
+	if a.Attach {
+		unix.CloseOnExec(4)
+		f := os.NewFile(4, "attachment")
+		conn, err := net.FileConn(f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+		starter = conn
+		defer starter.Close()
+	}
+	s, err := open(a.Place)
+	if err != nil {
+		return err
+	}
+	if err := runtime.Reap(); err != nil {
+		return err
+	}
+	v, err := s.supervise(ctx, a.ID)
+	if err != nil {
+		return err
+	}
+	if a.Width > 0 {
+		v.rec.Host.ConsoleWidth, v.rec.Host.ConsoleHeight = a.Width, a.Height
+	}
+	c := &control{hub: &hub{patience: defaultPatience}, stdinOnce: v.rec.Config.StdinOnce}
+	if starter != nil {
+		c.hub.add(&client{frames: frames{conn: starter}, out: a.Out, err: a.Err, starter: true})
+	}
+	code, failure := v.serve(ctx, c, told)
+	return v.finish(code, failure, func() {
+		if failure != nil {
+			told(failure)
+			return
+		}
+		c.hub.exit(code)
+	})
+}
+
+// serve starts the container and stays with it until its streams are read and its end is known.
+func (v *supervision) serve(ctx context.Context, c *control, told func(error)) (int, error) {
+	rec := &v.rec
+	if path := v.s.LogPath(*rec); path != "" {
+		log, err := openLog(path, rec.Host.Log)
+		if err != nil {
+			return 0, err
+		}
+		defer log.close()
+		c.hub.log = log
+	}
+	l, err := v.s.listen(rec.ID)
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	pid, outputs, err := v.launch(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	if err := v.started(pid, true); err != nil && rec.State.Status != Running {
+		// It has ended already: that is no failure to start. It ran, and its end is about to be read.
+		rec.State = State{Status: Running, Supervisor: os.Getpid(), Shim: true, StartedAt: time.Now().UTC()}
+	}
+	drained := c.begin(outputs, l)
+	told(nil)
+	shrink()
+	code, err := runtime.Wait(ctx, pid)
+	if err != nil {
+		code, rec.State.Error = 255, err.Error()
+	}
+	select {
+	case <-drained:
+	case <-time.After(drainTime):
+	}
+	for _, o := range outputs {
+		o.f.Close()
+	}
+	if err := v.s.opt.Runtime.Delete(ctx, rec.ID, true); err != nil {
+		return code, nil // the next start deletes it, and says why if it cannot
+	}
+	return code, nil
+}
+
+type output struct {
+	kind kind
+	f    *os.File
+}
+
+// launch starts the container with pipes or a terminal and gives the ends to read.
+func (v *supervision) launch(ctx context.Context, c *control) (pid int, outputs []output, err error) {
+	var theirs []*os.File
+	defer func() { closeAll(theirs) }()
+	var stdio runtime.Stdio
+	pipe := func() (r, w *os.File) {
+		if err == nil {
+			r, w, err = os.Pipe()
+		}
+		return r, w
+	}
+	if !v.rec.Config.Tty {
+		var r *os.File
+		r, stdio.Out = pipe()
+		outputs = append(outputs, output{frameStdout, r})
+		r, stdio.Err = pipe()
+		outputs = append(outputs, output{frameStderr, r})
+		theirs = append(theirs, stdio.Out, stdio.Err)
+		if v.rec.Config.OpenStdin {
+			stdio.In, c.stdin = pipe()
+			theirs = append(theirs, stdio.In)
+		}
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	err = v.inMounts(func(bundle string) (err error) {
+		pid, c.console, err = v.s.opt.Runtime.Start(ctx, v.rec.ID, bundle, stdio)
+		return err
+	})
+	if err == nil && c.console != nil {
+		outputs = []output{{frameStdout, c.console}}
+		if v.rec.Config.OpenStdin {
+			c.stdin = c.console
+		}
+	}
+	return pid, outputs, err
+}
+
+// begin starts the copiers and the control socket's server; the channel is closed when all output has been read.
+func (c *control) begin(outputs []output, l *net.UnixListener) <-chan struct{} {
+	var wg sync.WaitGroup
+	for _, o := range outputs {
+		wg.Go(func() { c.hub.copy(o.kind, o.f) })
+	}
+	for _, cl := range c.hub.all() {
+		go c.input(cl)
+	}
+	go c.serve(l)
+	drained := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(drained)
+	}()
+	return drained
+}
+
+func (s *Store) shimProgram() string {
+	if s.opt.Program != "" {
+		return s.opt.Program
+	}
+	return "/proc/self/exe"
+}
+
+func readReport(r *os.File) (shimReport, error) {
+	var report shimReport
+	if err := json.NewDecoder(r).Decode(&report); err != nil {
+		return report, fmt.Errorf("container: its shim died at the start: %w", err)
+	}
+	return report, nil
+}

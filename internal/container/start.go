@@ -1,0 +1,303 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/errdef"
+)
+
+// StartOptions says how to start a container.
+type StartOptions struct {
+	// Attach connects Streams and returns when the container ends or is left by the detach keys.
+	Attach  bool
+	Streams Streams
+	// DetachKeys as docker writes them; "" is ctrl-p,ctrl-q.
+	DetachKeys string
+	// SigProxy sends the signals that this process gets on to the container. It has no effect with a terminal.
+	SigProxy bool
+}
+
+// Result is how an attended run ended.
+type Result struct {
+	Code int
+	// Detached: the container goes on; Code says nothing.
+	Detached bool
+}
+
+// Start starts a created or ended container. A container that could not be started gives an error that is a
+// *runtime.StartError by errors.As, with docker's exit code 125, 126 or 127; one with AutoRemove is removed then.
+//
+// A container in the foreground that removes itself and has neither terminal nor input is supervised by this process; every
+// other by a shim, and Start returns no sooner than it runs.
+func (s *Store) Start(ctx context.Context, rec Record, o StartOptions) (Result, error) {
+	if rec.State.Alive() {
+		if !o.Attach {
+			return Result{Detached: true}, nil
+		}
+		return s.Attach(ctx, rec, AttachOptions{Streams: o.Streams, DetachKeys: o.DetachKeys, SigProxy: o.SigProxy})
+	}
+	if o.Attach && rec.Host.AutoRemove && !rec.Config.Tty && !rec.Config.OpenStdin {
+		o.Streams.In = nil
+		return s.runHere(ctx, rec.ID, o)
+	}
+	return s.startShim(ctx, rec, o)
+}
+
+// startShim starts a shim for the container and waits for its report.
+func (s *Store) startShim(ctx context.Context, rec Record, o StartOptions) (Result, error) {
+	keys, err := ParseDetachKeys(o.DetachKeys)
+	if err != nil {
+		return Result{}, engineFailed(err)
+	}
+	a := shimArgs{Place: s.opt.Place, ID: rec.ID, Attach: o.Attach, Out: o.Streams.Out != nil, Err: o.Streams.Err != nil}
+	if o.Attach && rec.Config.Tty {
+		a.Width, a.Height = terminalSize(o.Streams)
+	}
+	var proxy *signalProxy
+	if o.Attach && o.SigProxy && !rec.Config.Tty {
+		proxy = catchSignals()
+		defer proxy.stop()
+	}
+	conn, err := s.spawn(ctx, a)
+	if err != nil {
+		return Result{}, engineFailed(err)
+	}
+	if conn == nil {
+		return Result{Detached: true}, nil
+	}
+	if proxy != nil {
+		if cur, err := s.records.Get(rec.ID); err == nil {
+			proxy.forward(func(sig os.Signal) { s.proxied(cur.State, sig) })
+		}
+	}
+	if !rec.Config.OpenStdin {
+		o.Streams.In = nil
+	}
+	return s.attend(ctx, rec, conn, o.Streams, keys)
+}
+
+// spawn starts the shim and returns when it reports; conn is the attachment, nil if none was asked for.
+func (s *Store) spawn(ctx context.Context, a shimArgs) (conn net.Conn, err error) {
+	raw, err := json.Marshal(a)
+	if err != nil {
+		return nil, err
+	}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	files := []*os.File{writer}
+	defer func() { closeAll(files) }()
+	if a.Attach {
+		var theirs *os.File
+		if conn, theirs, err = pair(); err != nil {
+			return nil, err
+		}
+		files = append(files, theirs)
+	}
+	cmd := exec.Cmd{
+		Path: s.shimProgram(), Args: []string{shimName, string(raw)}, Dir: "/", Env: os.Environ(), ExtraFiles: files,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err = cmd.Start(); err != nil {
+		err = fmt.Errorf("container shim: %w", err)
+	} else {
+		// Nobody waits for the shim: it outlives us. Should we live on, it must not stay a zombie.
+		go cmd.Wait()
+		closeAll(files)
+		files = nil
+		err = reported(reader)
+	}
+	if err != nil && conn != nil {
+		conn.Close()
+	}
+	return conn, err
+}
+
+func reported(reader *os.File) error {
+	r, err := readReport(reader)
+	if err == nil && !r.OK && r.Failure != nil {
+		return r.Failure
+	}
+	return err
+}
+
+// pair makes a connected pair of sockets: ours, and one to hand to the shim.
+func pair() (net.Conn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("container attachment: %w", err)
+	}
+	ours := os.NewFile(uintptr(fds[0]), "attachment")
+	defer ours.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		unix.Close(fds[1])
+		return nil, nil, err
+	}
+	return conn, os.NewFile(uintptr(fds[1]), "attachment"), nil
+}
+
+// AttachOptions says how to attach to a running container.
+type AttachOptions struct {
+	Streams    Streams // In nil sends no input
+	DetachKeys string
+	SigProxy   bool
+}
+
+// Attach connects the streams to a running container until it ends or the detach keys are typed. Nothing of what it wrote before is shown.
+func (s *Store) Attach(ctx context.Context, rec Record, o AttachOptions) (Result, error) {
+	keys, err := ParseDetachKeys(o.DetachKeys)
+	if err != nil {
+		return Result{}, err
+	}
+	switch {
+	case rec.State.Status == Paused:
+		return Result{}, fmt.Errorf("you cannot attach to a paused container, unpause it first: %w", errdef.ErrConflict)
+	case !rec.State.Alive():
+		return Result{}, fmt.Errorf("you cannot attach to a stopped container, start it first: %w", errdef.ErrConflict)
+	case !rec.State.Shim:
+		return Result{}, fmt.Errorf("container %s: it runs in the foreground of another command, which has its streams: %w", rec.Name, errdef.ErrUnsupported)
+	}
+	if !rec.Config.OpenStdin {
+		o.Streams.In = nil
+	}
+	conn, err := s.call(ctx, rec.ID, request{Op: "attach", In: o.Streams.In != nil, Out: o.Streams.Out != nil, Err: o.Streams.Err != nil})
+	if err != nil {
+		return Result{}, err
+	}
+	if o.SigProxy && !rec.Config.Tty {
+		proxy := catchSignals()
+		defer proxy.stop()
+		proxy.forward(func(sig os.Signal) { s.proxied(rec.State, sig) })
+	}
+	if rec.Config.Tty {
+		s.resize(ctx, rec.ID, o.Streams)
+	}
+	return s.attend(ctx, rec, conn, o.Streams, keys)
+}
+
+// attend moves the streams of an attachment until its end.
+func (s *Store) attend(ctx context.Context, rec Record, conn net.Conn, st Streams, keys []byte) (Result, error) {
+	defer conn.Close()
+	f := &frames{conn: conn}
+	if rec.Config.Tty {
+		restore, err := rawTerminal(st.In)
+		if err != nil {
+			return Result{}, err
+		}
+		defer restore()
+		stop := onResize(func() { s.resize(ctx, rec.ID, st) })
+		defer stop()
+	}
+	detached := make(chan struct{})
+	if st.In != nil {
+		if !rec.Config.Tty {
+			keys = nil // only a terminal's user types keys
+		}
+		go sendInput(f, st.In, keys, detached)
+	}
+	type end struct {
+		code int
+		err  error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		code, err := showOutput(f, st)
+		ended <- end{code, err}
+	}()
+	select {
+	case e := <-ended:
+		if e.err != nil {
+			return s.lost(ctx, rec, e.err)
+		}
+		return Result{Code: e.code}, nil
+	case <-detached:
+		return Result{Detached: true}, nil
+	case <-ctx.Done():
+		return Result{}, ctx.Err()
+	}
+}
+
+// sendInput sends what is read from in, until its end or the detach keys.
+func sendInput(f *frames, in *os.File, keys []byte, detached chan<- struct{}) {
+	filter := detachFilter{keys: keys}
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := in.Read(buf)
+		p, detach := filter.pass(buf[:n])
+		if len(p) > 0 && f.send(frameStdin, p, 0) != nil {
+			return
+		}
+		if detach {
+			f.send(frameDetach, nil, 0)
+			close(detached)
+			return
+		}
+		if err != nil {
+			f.send(frameStdin, nil, 0)
+			return
+		}
+	}
+}
+
+// showOutput writes what comes to the streams, until the exit frame.
+func showOutput(f *frames, st Streams) (int, error) {
+	for {
+		k, p, err := f.receive()
+		if err != nil {
+			return 0, err
+		}
+		switch {
+		case k == frameExit:
+			return exitCode(p)
+		case k == frameStdout && st.Out != nil:
+			_, err = st.Out.Write(p)
+		case k == frameStderr && st.Err != nil:
+			_, err = st.Err.Write(p)
+		}
+		// A reader of ours that went away (EPIPE) is none of the container's business.
+		if err != nil && !errors.Is(err, unix.EPIPE) {
+			return 0, err
+		}
+	}
+}
+
+// lost finds out how a container ended whose attachment broke without an exit code.
+func (s *Store) lost(ctx context.Context, rec Record, cause error) (Result, error) {
+	if s.held(rec.ID) {
+		return Result{}, fmt.Errorf("container %s: attachment: %w", rec.Name, cause)
+	}
+	cur, err := s.records.Get(rec.ID)
+	if err == nil {
+		cur, err = s.reconcile(ctx, cur)
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("container %s: its shim was lost: %w", rec.Name, errdef.ErrUnavailable)
+	}
+	if cur.State.Error != "" {
+		return Result{}, fmt.Errorf("container %s: %s: %w", rec.Name, cur.State.Error, errdef.ErrUnavailable)
+	}
+	return Result{Code: cur.State.ExitCode}, nil
+}
+
+// resize tells the shim the size of the caller's terminal.
+func (s *Store) resize(ctx context.Context, id string, st Streams) {
+	w, h := terminalSize(st)
+	if w == 0 || h == 0 {
+		return
+	}
+	if conn, err := s.call(ctx, id, request{Op: "resize", Width: w, Height: h}); err == nil {
+		conn.Close()
+	}
+}

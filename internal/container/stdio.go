@@ -1,0 +1,152 @@
+package container
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/runtime"
+)
+
+// wiring is what stands between a caller's streams and a container's.
+type wiring struct {
+	stdio   runtime.Stdio
+	wg      sync.WaitGroup
+	ours    []*os.File
+	started chan struct{}
+	open    sync.Once
+	failed  bool
+}
+
+// foreignProof gives files that may be handed into a container in the place of o. Pipes and /dev/null go as they are. For
+// everything else the container gets a pipe whose bytes are copied: through a terminal it could type commands for us,
+// in a regular file it could change what is there. Standard error always goes through a pipe, which is not read before
+// [wiring.begin]: a runtime that fails to start a container complains there too, in its own words.
+func foreignProof(o Streams) (*wiring, error) {
+	w := &wiring{started: make(chan struct{})}
+	var errs [3]error
+	w.stdio.Out, errs[0] = w.output(o.Out, o.Out == nil || harmless(o.Out))
+	w.stdio.Err, errs[1] = w.output(o.Err, o.Err == nil)
+	w.stdio.In, errs[2] = input(o.In, &w.ours, nil)
+	if err := errors.Join(errs[:]...); err != nil {
+		w.end(err)
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *wiring) output(f *os.File, asIs bool) (*os.File, error) {
+	if asIs {
+		return f, nil
+	}
+	r, into, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	w.ours = append(w.ours, into)
+	w.wg.Go(func() {
+		defer r.Close()
+		<-w.started
+		if w.failed {
+			return
+		}
+		if _, e := io.Copy(f, r); e != nil {
+			io.Copy(io.Discard, r) // nobody reads any more: the container is not to be stopped by it
+		}
+	})
+	return into, nil
+}
+
+// begin lets the output through: the container has started.
+func (w *wiring) begin() { w.open.Do(func() { close(w.started) }) }
+
+// end waits until all is copied. Output of a container that could not be started, as err says, is dropped.
+func (w *wiring) end(err error) {
+	var se *runtime.StartError
+	w.open.Do(func() {
+		w.failed = errors.As(err, &se)
+		close(w.started)
+	})
+	closeAll(w.ours)
+	w.wg.Wait()
+}
+
+func input(f *os.File, ours *[]*os.File, err error) (*os.File, error) {
+	if f == nil || err != nil || harmless(f) {
+		return f, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	*ours = append(*ours, r)
+	// The copier stays blocked in reading our input when the container ends first; it ends with the process.
+	go func() {
+		defer w.Close()
+		io.Copy(w, f)
+	}()
+	return r, nil
+}
+
+// harmless reports whether f is a pipe or /dev/null.
+func harmless(f *os.File) bool {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil {
+		return false
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFIFO:
+		return true
+	case unix.S_IFCHR:
+		return st.Rdev == unix.Mkdev(1, 3)
+	}
+	return false
+}
+
+// signalProxy passes the signals that we get on to a container. Those that come before the container runs wait.
+type signalProxy struct {
+	ch   chan os.Signal
+	quit chan struct{}
+	once sync.Once
+}
+
+// catchSignals begins to catch what a caller may send us: the standard signals but those that the kernel and Go's
+// runtime use. Each one costs time at the start, so the realtime signals, which nobody sends to a client, are left out.
+func catchSignals() *signalProxy {
+	p := &signalProxy{ch: make(chan os.Signal, 64), quit: make(chan struct{})}
+	signal.Notify(p.ch, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
+		unix.SIGTERM, unix.SIGCONT, unix.SIGTSTP, unix.SIGIO, unix.SIGPWR, unix.SIGVTALRM)
+	return p
+}
+
+// forward sends what was caught and what comes to send.
+func (p *signalProxy) forward(send func(os.Signal)) {
+	go func() {
+		for {
+			select {
+			case sig := <-p.ch:
+				send(sig)
+			case <-p.quit:
+				return
+			}
+		}
+	}()
+}
+
+func (p *signalProxy) stop() {
+	p.once.Do(func() {
+		signal.Stop(p.ch)
+		close(p.quit)
+	})
+}
+
+// proxied sends a caught signal to the container. That one may have ended just now; there is nobody to tell.
+func (s *Store) proxied(st State, sig os.Signal) {
+	if n, ok := sig.(unix.Signal); ok {
+		_ = signalProcess(st, n)
+	}
+}

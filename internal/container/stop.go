@@ -1,0 +1,196 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/errdef"
+)
+
+const defaultStopTimeout = 10
+
+// StopOptions says how to stop a container. The zero value is the container's own stop signal and timeout.
+type StopOptions struct {
+	Signal string
+	// Timeout in seconds before it is killed; nil is the container's own, negative never kills.
+	Timeout *int
+}
+
+// Stop asks the container to end and kills it when it does not. It returns when the container's end is recorded. A container
+// that does not run is no error.
+func (s *Store) Stop(ctx context.Context, rec Record, o StopOptions) error {
+	if !rec.State.Alive() {
+		return nil
+	}
+	sig, err := ParseSignal(first(o.Signal, rec.Config.StopSignal, "SIGTERM"))
+	if err != nil {
+		return err
+	}
+	timeout := defaultStopTimeout
+	if rec.Config.StopTimeout != nil {
+		timeout = *rec.Config.StopTimeout
+	}
+	if o.Timeout != nil {
+		timeout = *o.Timeout
+	}
+	if err := s.send(ctx, rec, sig); err != nil {
+		return err
+	}
+	waiting, cancel := ctx, context.CancelFunc(func() {})
+	if timeout >= 0 {
+		waiting, cancel = context.WithTimeout(ctx, time.Duration(timeout)*time.Second)
+	}
+	_, err = s.await(waiting, rec.ID)
+	cancel()
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		if err := s.send(ctx, rec, unix.SIGKILL); err != nil {
+			return err
+		}
+		_, err = s.await(ctx, rec.ID)
+	}
+	if err != nil {
+		return err
+	}
+	return s.settle(ctx, rec.ID)
+}
+
+// settle makes sure that the record of a container whose lock is free tells the truth.
+func (s *Store) settle(ctx context.Context, id string) error {
+	cur, err := s.records.Get(id)
+	if err == nil {
+		_, err = s.reconcile(ctx, cur)
+	}
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Kill sends sig to the container's first process and does not wait.
+func (s *Store) Kill(ctx context.Context, rec Record, sig unix.Signal) error {
+	if !rec.State.Alive() {
+		return fmt.Errorf("cannot kill container: %s: container %s is not running: %w", rec.Name, rec.ID, errdef.ErrConflict)
+	}
+	return s.send(ctx, rec, sig)
+}
+
+// send signals the first process. One that has ended meanwhile is no error. A paused container must be resumed to
+// notice that it was killed.
+func (s *Store) send(ctx context.Context, rec Record, sig unix.Signal) error {
+	err := signalProcess(rec.State, sig)
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return fmt.Errorf("container %s: signal %d: %w", rec.Name, sig, err)
+	}
+	if rec.State.Status == Paused && sig == unix.SIGKILL {
+		return s.Unpause(ctx, rec)
+	}
+	return nil
+}
+
+// Pause freezes the container's processes.
+func (s *Store) Pause(ctx context.Context, rec Record) error {
+	if rec.State.Status != Running {
+		return fmt.Errorf("container %s is not running: %w", rec.Name, errdef.ErrConflict)
+	}
+	if err := s.opt.Runtime.Pause(ctx, rec.ID); err != nil {
+		return err
+	}
+	return s.setStatus(ctx, rec.ID, Running, Paused)
+}
+
+// Unpause thaws them.
+func (s *Store) Unpause(ctx context.Context, rec Record) error {
+	if rec.State.Status != Paused {
+		return fmt.Errorf("container %s is not paused: %w", rec.Name, errdef.ErrConflict)
+	}
+	if err := s.opt.Runtime.Resume(ctx, rec.ID); err != nil {
+		return err
+	}
+	return s.setStatus(ctx, rec.ID, Paused, Running)
+}
+
+// setStatus changes from into to, if the container is still in from: its supervisor may have recorded the end meanwhile.
+func (s *Store) setStatus(ctx context.Context, id string, from, to Status) error {
+	return s.records.Locked(ctx, id, func() error {
+		rec, err := s.records.Get(id)
+		if err != nil || rec.State.Status != from {
+			return err
+		}
+		rec.State.Status = to
+		return s.records.PutVolatile(id, rec)
+	})
+}
+
+// Wait blocks until the container does not run and returns its exit code, of a created one 0 at once. It waits on the
+// supervisor's lock, which also tells when the supervisor is killed.
+func (s *Store) Wait(ctx context.Context, rec Record) (int, error) {
+	if !rec.State.Alive() {
+		return rec.State.ExitCode, nil
+	}
+	v, err := s.await(ctx, rec.ID)
+	if err != nil {
+		return 0, err
+	}
+	if v.Done {
+		return v.Code, nil
+	}
+	cur, err := s.records.Get(rec.ID)
+	if err == nil {
+		cur, err = s.reconcile(ctx, cur)
+	}
+	if errors.Is(err, errdef.ErrNotFound) {
+		return 0, noSuch(rec.ID)
+	}
+	return cur.State.ExitCode, err
+}
+
+// RemoveOptions says how to remove a container.
+type RemoveOptions struct {
+	Force   bool // kill it first
+	Volumes bool // and remove its anonymous volumes
+}
+
+// Remove removes the container.
+func (s *Store) Remove(ctx context.Context, rec Record, o RemoveOptions) error {
+	if rec.State.Alive() {
+		if !o.Force {
+			return fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove: %w",
+				"/"+rec.Name, rec.State.Status, errdef.ErrConflict)
+		}
+		if err := s.send(ctx, rec, unix.SIGKILL); err != nil {
+			return err
+		}
+		if _, err := s.await(ctx, rec.ID); err != nil {
+			return err
+		}
+	}
+	l, err := s.lock(ctx, rec.ID)
+	if err != nil {
+		return err
+	}
+	err = s.removeLocked(ctx, rec, o)
+	return errors.Join(err, s.unlock(rec.ID, l, verdict{Done: true, Code: rec.State.ExitCode}))
+}
+
+func (s *Store) removeLocked(ctx context.Context, rec Record, o RemoveOptions) error {
+	cur, err := s.records.Get(rec.ID)
+	if errors.Is(err, errdef.ErrNotFound) {
+		if rec.Host.AutoRemove || o.Force {
+			return nil
+		}
+		return noSuch(rec.ID)
+	}
+	if err != nil {
+		return err
+	}
+	if cur.State.Alive() {
+		if err := s.bury(ctx, &cur); err != nil {
+			return err
+		}
+	}
+	return s.forget(cur, o.Volumes)
+}

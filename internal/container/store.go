@@ -1,0 +1,221 @@
+package container
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"strata/internal/errdef"
+	"strata/internal/oci"
+	"strata/internal/record"
+	"strata/internal/rootfs"
+	"strata/internal/runtime"
+)
+
+// Mounter shows a stack of layers as a file system; *rootfs.Stacks is one.
+type Mounter interface {
+	// Mount mounts the stack with a writable directory over it.
+	Mount(ids []oci.DiffID, m rootfs.Mount) error
+	// Lower gives the overlay lower directories of the stack, topmost first.
+	Lower(ids []oci.DiffID) ([]string, error)
+}
+
+// Place says where a store lives: all that a shim needs to open the same store again.
+type Place struct {
+	Root    string // the store's root directory
+	Run     string // the run directory, on a tmpfs
+	Runtime string // path of the OCI runtime
+}
+
+// Options opens a [Store].
+type Options struct {
+	Place   Place
+	Rootfs  Mounter
+	Runtime *runtime.Runtime
+	// Program is the program to start as shim; "" is /proc/self/exe.
+	Program string
+	// Init is the helper for --init; "" is strata-init beside the program, or in ../libexec/strata.
+	Init string
+	// Userns says that we run inside strata's own user namespace, SingleID that it maps one id only.
+	Userns, SingleID bool
+}
+
+// Store is the containers of one root directory.
+type Store struct {
+	opt     Options
+	records *record.Dir[Record]
+	names   *names
+}
+
+// Open opens the containers under o.Place.
+func Open(o Options) (*Store, error) {
+	dir := filepath.Join(o.Place.Root, "containers")
+	records, err := record.OpenDir[Record](dir, "container")
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{opt: o, records: records}
+	s.names = &names{dir: filepath.Join(dir, "names"), owns: s.named}
+	if err := os.MkdirAll(s.names.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("containers: %w", err)
+	}
+	return s, nil
+}
+
+// Records is the directory of the records, for the garbage collector's marks and the store's check.
+func (s *Store) Records() *record.Dir[Record] { return s.records }
+
+// Dir is the container's durable directory: upper/, work/, the log, the files mounted over /etc.
+func (s *Store) Dir(id string) string { return filepath.Join(s.records.Path(), id) }
+
+// RunDir is the container's directory on the tmpfs: bundle/, rootfs/, ctl.sock, lock.
+func (s *Store) RunDir(id string) string { return filepath.Join(s.opt.Place.Run, ShortID(id)) }
+
+// Lookup finds the container that ref names: by name, by id, by an unambiguous beginning of an id.
+func (s *Store) Lookup(ctx context.Context, ref string) (Record, error) {
+	id, err := s.resolve(strings.TrimPrefix(ref, "/"))
+	if err != nil {
+		return Record{}, err
+	}
+	rec, err := s.records.Get(id)
+	if err == nil {
+		rec, err = s.reconcile(ctx, rec)
+	}
+	if errors.Is(err, errdef.ErrNotFound) {
+		return Record{}, noSuch(ref)
+	}
+	return rec, err
+}
+
+func (s *Store) resolve(ref string) (string, error) {
+	if validID(ref) {
+		return ref, nil
+	}
+	if ValidName(ref) == nil {
+		id, err := s.names.holder(ref)
+		if err == nil {
+			if owned, err := s.named(id, ref); err != nil || owned {
+				return id, err
+			}
+		} else if !errors.Is(err, errdef.ErrNotFound) {
+			return "", err
+		}
+	}
+	if !oci.IsHex(ref) {
+		return "", noSuch(ref)
+	}
+	return s.resolvePrefix(ref)
+}
+
+func (s *Store) resolvePrefix(prefix string) (string, error) {
+	keys, err := s.records.Keys()
+	if err != nil {
+		return "", err
+	}
+	keys = slices.DeleteFunc(keys, func(k string) bool { return !strings.HasPrefix(k, prefix) })
+	switch len(keys) {
+	case 0:
+		return "", noSuch(prefix)
+	case 1:
+		return keys[0], nil
+	}
+	return "", fmt.Errorf("container %q: multiple IDs found with that prefix: %w", prefix, errdef.ErrInvalid)
+}
+
+// List returns every container, newest first, after it has finished what killed supervisors left.
+func (s *Store) List(ctx context.Context) ([]Record, error) {
+	all, err := s.records.All()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Record, 0, len(all))
+	for _, rec := range all {
+		rec, err := s.reconcile(ctx, rec)
+		if errors.Is(err, errdef.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, rec)
+	}
+	slices.SortFunc(list, func(a, b Record) int {
+		if c := b.Created.Compare(a.Created); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return list, nil
+}
+
+// DiskUsage is the size in bytes of what the container wrote into its own layer.
+func (s *Store) DiskUsage(rec Record) (int64, error) {
+	return treeSize(filepath.Join(s.Dir(rec.ID), "upper"))
+}
+
+// treeSize adds up the regular files below dir; what vanishes meanwhile counts nothing.
+func treeSize(dir string) (int64, error) {
+	var total int64
+	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			total += info.Size()
+		}
+		return nil
+	})
+	return total, err
+}
+
+func noSuch(ref string) error {
+	return &noSuchError{ref}
+}
+
+// noSuchError has docker's exact words, which scripts look for.
+type noSuchError struct{ ref string }
+
+func (e *noSuchError) Error() string { return "No such container: " + e.ref }
+func (e *noSuchError) Unwrap() error { return errdef.ErrNotFound }
+
+func newID() string {
+	var b [32]byte
+	for {
+		rand.Read(b[:])
+		id := hex.EncodeToString(b[:])
+		// A short id of digits only could be taken for a number by tools that read it.
+		if strings.ContainsAny(id[:12], "abcdef") {
+			return id
+		}
+	}
+}
+
+func validID(id string) bool { return len(id) == 64 && oci.IsHex(id) }
+
+// initProgram finds the helper for --init.
+func (s *Store) initProgram() (string, error) {
+	if s.opt.Init != "" {
+		return s.opt.Init, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Dir(self)
+	for _, path := range []string{filepath.Join(dir, "strata-init"), filepath.Join(dir, "../libexec/strata/strata-init")} {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("program strata-init is neither beside %s nor in ../libexec/strata: %w", self, errdef.ErrUnavailable)
+}

@@ -1,0 +1,184 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"strata/internal/atomicfile"
+	"strata/internal/errdef"
+	"strata/internal/mount"
+	"strata/internal/runtime"
+)
+
+// Streams are a caller's standard streams; nil ones are not connected.
+type Streams struct{ In, Out, Err *os.File }
+
+// supervision is one run of one container by the process that holds its lock.
+type supervision struct {
+	s    *Store
+	rec  Record
+	lock *atomicfile.Lock
+}
+
+// supervise takes the container's lock and checks that it may start.
+func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) {
+	l, err := s.lock(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := s.records.Get(id)
+	if errors.Is(err, errdef.ErrNotFound) {
+		err = noSuch(id)
+	}
+	if err == nil && rec.State.Alive() {
+		// We hold the lock, so its supervisor is dead.
+		err = s.bury(ctx, &rec)
+	}
+	if err == nil && rec.State.Status == Dead {
+		err = fmt.Errorf("container %s is marked for removal and cannot be started: %w", rec.Name, errdef.ErrConflict)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.unlock(id, l, verdict{}))
+	}
+	return &supervision{s, rec, l}, nil
+}
+
+// inMounts runs start in the private mount namespace in which the container's tree and bundle stand.
+func (v *supervision) inMounts(start func(bundle string) error) error {
+	return mount.Private(func() error {
+		bundle, err := v.s.prepare(&v.rec)
+		if err != nil {
+			return engineFailed(err)
+		}
+		return start(bundle)
+	})
+}
+
+// engineFailed gives an error of ours the exit class 125, unless it has a class already.
+func engineFailed(err error) error {
+	var se *runtime.StartError
+	if err == nil || errors.As(err, &se) {
+		return err
+	}
+	return &startFailure{runtime.StartError{Exit: 125, Message: err.Error()}, err}
+}
+
+// startFailure is a runtime.StartError that keeps the class of its cause.
+type startFailure struct {
+	runtime.StartError
+	cause error
+}
+
+func (e *startFailure) Error() string { return e.cause.Error() }
+
+func (e *startFailure) Unwrap() []error { return []error{&e.StartError, e.cause} }
+
+// started records that the container runs.
+func (v *supervision) started(pid int, shim bool) error {
+	start, err := startTime(pid)
+	if err != nil {
+		return fmt.Errorf("container %s: it ended at once: %w", v.rec.Name, err)
+	}
+	v.rec.State = State{
+		Status: Running, Pid: pid, PidStart: start, BootID: bootID(), Supervisor: os.Getpid(), Shim: shim, StartedAt: time.Now().UTC(),
+	}
+	return v.s.records.PutVolatile(v.rec.ID, v.rec)
+}
+
+// finish records how the run ended, or removes the container if it asked for that, and gives up the lock. said is called
+// then, before the record is flushed to the disk: whoever it tells finds everything done, and does not wait for the disk.
+func (v *supervision) finish(code int, failure error, said func()) error {
+	st := &v.rec.State
+	st.ExitCode, st.Error = code, ""
+	if failure != nil {
+		var se *runtime.StartError
+		st.ExitCode, st.Error = 125, failure.Error()
+		if errors.As(failure, &se) {
+			st.ExitCode = se.Exit
+		}
+	}
+	if st.Status == Running || st.Status == Paused {
+		st.Status, st.FinishedAt = Exited, time.Now().UTC()
+	}
+	st.Pid, st.PidStart, st.Supervisor, st.Shim = 0, 0, 0, false
+	var err error
+	if v.rec.Host.AutoRemove {
+		err = v.s.forget(v.rec, true)
+	} else {
+		err = v.s.putEnd(v.rec)
+	}
+	err = errors.Join(err, v.s.unlock(v.rec.ID, v.lock, verdict{Done: true, Code: st.ExitCode, Error: st.Error}))
+	if said != nil {
+		said()
+	}
+	if !v.rec.Host.AutoRemove {
+		v.s.sync(v.rec.ID)
+	}
+	return err
+}
+
+// putEnd publishes the final record without waiting for the disk; name changes made meanwhile by others are kept.
+func (s *Store) putEnd(rec Record) error {
+	return s.records.Locked(context.Background(), rec.ID, func() error {
+		if cur, err := s.records.Get(rec.ID); err == nil {
+			rec.Name = cur.Name
+		}
+		return s.records.PutVolatile(rec.ID, rec)
+	})
+}
+
+// sync flushes the record to the disk, if it is still there.
+func (s *Store) sync(id string) {
+	f, err := os.Open(s.records.Path() + "/" + id + ".json")
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if f.Sync() == nil {
+		atomicfile.SyncDir(s.records.Path())
+	}
+}
+
+// runHere supervises the container in this process until it ends: for one in the foreground that removes itself and
+// needs neither a terminal, nor input, nor a log.
+func (s *Store) runHere(ctx context.Context, id string, o StartOptions) (Result, error) {
+	v, err := s.supervise(ctx, id)
+	if err != nil {
+		return Result{}, engineFailed(err)
+	}
+	if o.SigProxy {
+		ctx = context.WithoutCancel(ctx) // the signal that ends ctx goes to the container, which ends as it likes
+	}
+	var code int
+	var proxy *signalProxy
+	if o.SigProxy {
+		proxy = catchSignals()
+		defer proxy.stop()
+	}
+	wires, err := foreignProof(o.Streams)
+	if err == nil {
+		err = v.inMounts(func(bundle string) (err error) {
+			code, err = s.opt.Runtime.Run(ctx, id, bundle, wires.stdio, func(pid int) {
+				wires.begin()
+				if v.started(pid, false) == nil && proxy != nil {
+					proxy.forward(func(sig os.Signal) { s.proxied(v.rec.State, sig) })
+				}
+			})
+			return err
+		})
+		wires.end(err)
+	}
+	if v.rec.State.Status != Running {
+		v.rec.State.StartedAt = time.Time{}
+	}
+	if e := v.finish(code, err, nil); e != nil && err == nil {
+		err = e
+	}
+	if err != nil {
+		return Result{}, engineFailed(err)
+	}
+	return Result{Code: code}, nil
+}

@@ -1,0 +1,120 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"strata/internal/userns"
+)
+
+func kernel(_ context.Context, o Options) Check {
+	const name = "kernel"
+	release := o.read("proc/sys/kernel/osrelease")
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return warn(name, fmt.Sprintf("release %q cannot be read", release), "uname -r   (5.11 or later is needed)")
+	}
+	if major < 5 || major == 5 && minor < 11 {
+		return fail(name, "Linux "+release+" is older than 5.11", "upgrade the distribution's kernel")
+	}
+	return ok(name, "Linux "+release)
+}
+
+// plain reports whether strata is, or would be, run by a user who is not root.
+func plain() bool { return os.Geteuid() != 0 || userns.Active() }
+
+func namespaces(_ context.Context, o Options) Check {
+	const name = "user namespaces"
+	setting, fix := userns.Forbidden(o.path("proc"))
+	switch {
+	case userns.Active():
+		return ok(name, "in use")
+	case setting != "" && plain():
+		return fail(name, "forbidden to plain users: "+setting, fix+"   (or run strata by sudo)")
+	case setting != "":
+		return ok(name, "forbidden to plain users ("+setting+"); root needs none")
+	}
+	if _, err := os.Stat(o.path("proc/self/ns/user")); err != nil {
+		return fail(name, "this kernel has none", "a kernel with CONFIG_USER_NS=y")
+	}
+	return ok(name, "allowed")
+}
+
+func ids(_ context.Context, o Options) Check {
+	const name = "user ids"
+	if !plain() {
+		return ok(name, "all, as root")
+	}
+	uid := os.Geteuid()
+	if userns.Active() {
+		uid = int(userns.Idmap().UIDs[0].Outside)
+	}
+	fix := fmt.Sprintf("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s   (then end %s, or log in again)", userName(uid), userns.PauseName)
+	uids, gids := userns.Granted(uid, o.path("etc/subuid"), o.path("etc/subgid"))
+	if len(uids) == 0 || len(gids) == 0 {
+		return warn(name, "only your own: images with files of other users, USER and apt will not work", fix)
+	}
+	for _, program := range []string{"newuidmap", "newgidmap"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return warn(name, program+" is not installed, so the ranges granted to you are of no use", "sudo apt-get install uidmap   (Fedora: sudo dnf install shadow-utils)")
+		}
+	}
+	if userns.Single() {
+		return warn(name, "ranges are granted, but the namespace in use was made without them", "kill the process "+userns.PauseName+": the next command makes a new one")
+	}
+	var n uint64
+	for _, r := range uids {
+		n += uint64(r.Count)
+	}
+	return ok(name, fmt.Sprintf("your own and %d more", n))
+}
+
+func userName(uid int) string {
+	if name := os.Getenv("USER"); name != "" && name != "root" {
+		return name
+	}
+	return fmt.Sprintf("$(id -un %d)", uid)
+}
+
+func seccomp(_ context.Context, o Options) Check {
+	const name = "seccomp"
+	actions := o.read("proc/sys/kernel/seccomp/actions_avail")
+	if actions == "" {
+		return warn(name, "this kernel has no seccomp filters: containers run without that protection", "a kernel with CONFIG_SECCOMP_FILTER=y")
+	}
+	if !strings.Contains(actions, "errno") {
+		return warn(name, "filters cannot refuse calls (actions: "+actions+")", "a kernel with CONFIG_SECCOMP_FILTER=y")
+	}
+	return ok(name, "filters")
+}
+
+func nested(_ context.Context, o Options) Check {
+	const name = "surroundings"
+	for _, mark := range []string{".dockerenv", "run/.containerenv"} {
+		if _, err := os.Stat(o.path(mark)); err == nil {
+			return warn(name, "inside a container (/"+mark+"): mounts and namespaces may be refused there", "start the outer container with --privileged, if something is refused")
+		}
+	}
+	return ok(name, "no container around")
+}
+
+// clock: certificates, cache and tags all believe the clock. It cannot be earlier than the program.
+func clock(_ context.Context, _ Options) Check {
+	const name = "clock"
+	now := time.Now()
+	exe, err := os.Executable()
+	if err != nil {
+		return ok(name, now.Format(time.RFC3339))
+	}
+	if st, err := os.Stat(exe); err == nil && now.Before(st.ModTime().Add(-24*time.Hour)) {
+		return warn(name, now.Format(time.RFC3339)+" is before strata itself was made", "sudo timedatectl set-ntp true")
+	}
+	if now.Year() < 2025 {
+		return warn(name, now.Format(time.RFC3339)+" is in the past", "sudo timedatectl set-ntp true")
+	}
+	return ok(name, now.Format(time.RFC3339))
+}

@@ -1,0 +1,125 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/errdef"
+	"strata/internal/mount"
+	"strata/internal/runtime"
+	"strata/internal/userns"
+)
+
+// Below these, a build or a pull is likely to fail for want of room.
+const (
+	lowSpace  = 2 << 30 // bytes
+	lowInodes = 50_000
+)
+
+// existing is the lowest directory on the way to path that exists.
+func existing(path string) string {
+	for {
+		if st, err := os.Stat(path); err == nil && st.IsDir() || path == "/" || path == "." {
+			return path
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+func store(_ context.Context, o Options) Check {
+	const name = "store"
+	dir := existing(o.Root)
+	if unix.Access(dir, unix.W_OK) != nil {
+		return fail(name, o.Root+": "+dir+" cannot be written", "export STRATA_ROOT=<a directory of your own>")
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fail(name, o.Root+": "+err.Error(), "export STRATA_ROOT=<a directory on another disk>")
+	}
+	free := st.Bavail * uint64(st.Bsize)
+	detail := fmt.Sprintf("%s: %.1f GB free", o.Root, float64(free)/1e9)
+	if free < lowSpace {
+		return warn(name, detail, "strata system prune   (or STRATA_ROOT on another disk)")
+	}
+	if st.Files > 0 && st.Ffree < lowInodes { // file systems without a fixed number say 0
+		return warn(name, fmt.Sprintf("%s, but only %d inodes", detail, st.Ffree), "strata system prune   (or STRATA_ROOT on another disk)")
+	}
+	return ok(name, detail)
+}
+
+// overlay mounts one on the store's own file system: not every one can carry an upper directory.
+func overlay(_ context.Context, o Options) Check {
+	const name = "overlay"
+	if userns.MustEnter() {
+		return warn(name, "not tried: that needs the user namespace", "strata doctor   once user namespaces are allowed")
+	}
+	dir := existing(o.Root)
+	probe, err := os.MkdirTemp(dir, ".strata-doctor-")
+	if err != nil {
+		return warn(name, "not tried: "+err.Error(), "export STRATA_ROOT=<a directory of your own>")
+	}
+	defer os.RemoveAll(probe)
+	if err := tryOverlay(probe); err != nil {
+		fix := errdef.Hint(err)
+		if fix == "" {
+			fix = "export STRATA_ROOT=<a directory on ext4, xfs or btrfs>"
+		}
+		return fail(name, fmt.Sprintf("a mount on the file system of %s: %v", dir, err), fix)
+	}
+	return ok(name, "works on the file system of "+dir)
+}
+
+// tryOverlay mounts an overlay in dir, writes through it, and removes what lies below: the three things that layers need.
+func tryOverlay(dir string) error {
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"lower", "second", "upper", "work", "merged"} {
+		if err := os.Mkdir(at(name), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(at("lower/file"), []byte("x"), 0o644); err != nil {
+		return err
+	}
+	return mount.Private(func() error {
+		o := mount.Overlay{Lower: []string{at("second"), at("lower")}, Upper: at("upper"), Work: at("work"), Userxattr: userns.Namespaced()}
+		if err := o.Mount(at("merged")); err != nil {
+			return err
+		}
+		if err := os.WriteFile(at("merged/new"), nil, 0o644); err != nil {
+			return err
+		}
+		if err := os.Remove(at("merged/file")); err != nil {
+			return err
+		}
+		if _, err := os.Lstat(at("upper/file")); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("a removal left no whiteout: %w", errdef.ErrUnsupported)
+		}
+		return nil
+	})
+}
+
+func runtimeFound(ctx context.Context, o Options) Check {
+	const name = "runtime"
+	r, err := runtime.Find(o.Runtime)
+	if err != nil {
+		fix := errdef.Hint(err)
+		if fix == "" {
+			fix = "make bin/strata-runc   (or install runc)"
+		}
+		return fail(name, err.Error(), fix)
+	}
+	out, err := exec.CommandContext(ctx, r.Path, "--version").Output()
+	if err != nil {
+		return fail(name, fmt.Sprintf("%s --version: %v", r.Path, err), "make bin/strata-runc   (or install runc)")
+	}
+	version, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return ok(name, fmt.Sprintf("%s (%.80s)", r.Path, version))
+}

@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"strata/internal/archive"
+	"strata/internal/image"
+	"strata/internal/layer"
+	"strata/internal/oci"
+	"strata/internal/reference"
+)
+
+// Load takes the images of an archive into the store. Nothing is tagged unless all of it is whole.
+func (e *Engine) Load(ctx context.Context, r io.Reader) ([]archive.Loaded, error) {
+	return archive.Load(ctx, r, e.archiveDeps(), e.opts.Sink)
+}
+
+// LoadDir is [Engine.Load] for an OCI layout in a directory.
+func (e *Engine) LoadDir(ctx context.Context, dir string) ([]archive.Loaded, error) {
+	return archive.LoadDir(ctx, dir, e.archiveDeps(), e.opts.Sink)
+}
+
+func (e *Engine) archiveDeps() archive.Deps {
+	return archive.Deps{Layers: e.layers, Images: e.images, Hold: e.hold, TempDir: e.tempDir}
+}
+
+// Save writes images as one archive. Names that are tags or repositories stand in it; ids are written without names.
+func (e *Engine) Save(ctx context.Context, w io.Writer, names []string, o archive.SaveOptions) error {
+	o.TempDir = e.tempDir
+	var items []archive.Item
+	for _, name := range names {
+		more, err := e.saved(ctx, name)
+		if err != nil {
+			return err
+		}
+		items = append(items, more...)
+	}
+	return archive.Save(ctx, w, items, e.layers, o)
+}
+
+// saved gives what one argument of save stands for. Docker's rule: a name without a tag means all tags of the repository.
+func (e *Engine) saved(ctx context.Context, name string) ([]archive.Item, error) {
+	if ref, err := reference.Parse(name); err == nil && ref.Tag == "" && ref.Digest == "" {
+		tags, err := e.tagsOf(ctx, ref)
+		if err != nil || len(tags) > 0 {
+			return tags, err
+		}
+	}
+	img, err := e.Resolve(ctx, name, PullNever)
+	if err != nil {
+		return nil, err
+	}
+	item := archive.Item{Image: img}
+	if ref, err := reference.Parse(name); err == nil && ref.Digest == "" && !strings.HasPrefix(img.ID.Encoded(), strings.TrimPrefix(name, "sha256:")) {
+		item.Names = []string{ref.Latest().String()}
+	}
+	return []archive.Item{item}, nil
+}
+
+func (e *Engine) tagsOf(ctx context.Context, repository reference.Ref) ([]archive.Item, error) {
+	keys, err := e.images.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var items []archive.Item
+	for _, img := range keys {
+		for _, tag := range img.Tags {
+			ref, err := reference.Parse(tag)
+			if err != nil || ref.Name() != repository.Name() {
+				continue
+			}
+			held, err := e.images.Pin(ctx, tag)
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, archive.Item{Image: held, Names: []string{tag}})
+		}
+	}
+	return items, nil
+}
+
+// ImportOptions say what image a root file system becomes.
+type ImportOptions struct {
+	Name, Message string
+	Changes       []string
+	Platform      oci.Platform
+}
+
+// Import makes an image of one layer from a root file system's tar, compressed or not.
+func (e *Engine) Import(ctx context.Context, r io.Reader, o ImportOptions) (image.Image, error) {
+	cfg, _, err := archive.Import(ctx, r, e.layers, archive.ImportOptions{Message: o.Message, Platform: o.Platform, Now: time.Now().UTC()})
+	if err != nil {
+		return image.Image{}, fmt.Errorf("import: %w", err)
+	}
+	if err := applyChanges(ctx, cfg, o.Changes); err != nil {
+		return image.Image{}, err
+	}
+	img, err := e.images.Put(ctx, cfg, image.PutOptions{})
+	if err != nil || o.Name == "" {
+		return img, err
+	}
+	_, err = e.images.Tag(ctx, o.Name, img.ID, "import")
+	return img, err
+}
+
+// Export writes a container's whole tree, as its processes see it, as a tar.
+func (e *Engine) Export(ctx context.Context, ref string, w io.Writer) error {
+	s, err := e.Containers()
+	if err != nil {
+		return err
+	}
+	rec, err := s.Lookup(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if err := s.MountTree(ctx, rec, func(dir string) error { return layer.WriteTree(ctx, w, dir) }); err != nil {
+		return fmt.Errorf("export %q: %w", rec.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"strata/internal/build"
+	"strata/internal/dockerfile"
+	"strata/internal/image"
+	"strata/internal/oci"
+	strataruntime "strata/internal/runtime"
+	"strata/internal/userns"
+)
+
+// BuildOptions say what to build.
+type BuildOptions struct {
+	// Dockerfile is the file's bytes, Name what errors call it.
+	Dockerfile []byte
+	Name       string
+	// File is the Dockerfile's path: <File>.dockerignore goes before the context's own .dockerignore. "" when it was piped.
+	File string
+	// Context is the directory that COPY and ADD take from; "" is no context.
+	Context string
+	// Tags are names for the result.
+	Tags      []string
+	Target    string
+	BuildArgs map[string]*string
+	Labels    map[string]string
+	Network   string
+	NoCache   bool
+	Pull      Pull
+}
+
+// BuildResult is what was built.
+type BuildResult struct {
+	Image    image.Image
+	Tags     []string
+	Warnings []dockerfile.Warning
+}
+
+// Build builds a Dockerfile's target into the store and names it.
+func (e *Engine) Build(ctx context.Context, o BuildOptions) (BuildResult, error) {
+	var res BuildResult
+	for _, tag := range o.Tags {
+		full, err := fullName(tag)
+		if err != nil {
+			return res, err
+		}
+		res.Tags = append(res.Tags, full)
+	}
+	file, err := dockerfile.Parse(bytes.NewReader(o.Dockerfile), o.Name)
+	if err != nil {
+		return res, err
+	}
+	plan, err := build.NewPlan(ctx, file, resolver{e, o.Pull}, build.Options{
+		Target: o.Target, BuildArgs: o.BuildArgs, Labels: o.Labels, Network: o.Network, NoCache: o.NoCache,
+	})
+	if err != nil {
+		return res, err
+	}
+	res.Warnings = plan.Warnings
+	deps, err := e.buildDeps(o)
+	if err != nil {
+		return res, err
+	}
+	cfg, err := build.Execute(ctx, plan, deps)
+	if err != nil {
+		return res, err
+	}
+	if err := e.layers.Sync(ctx); err != nil {
+		return res, err
+	}
+	res.Image, err = e.images.Put(ctx, cfg, image.PutOptions{Annotations: plan.Annotations})
+	if err != nil {
+		return res, err
+	}
+	for _, tag := range res.Tags {
+		if _, err := e.images.Tag(ctx, tag, res.Image.ID, "build"); err != nil {
+			return res, err
+		}
+	}
+	return res, nil
+}
+
+// resolver finds the images that a Dockerfile names in the store.
+type resolver struct {
+	e    *Engine
+	pull Pull
+}
+
+// ResolveImage finds an image and holds it until the engine is closed.
+func (r resolver) ResolveImage(ctx context.Context, name string, _ oci.Platform) (build.Base, error) {
+	img, err := r.e.Resolve(ctx, name, r.pull)
+	if err != nil {
+		return build.Base{}, err
+	}
+	full, err := fullName(name)
+	if err != nil { // an id
+		full = name
+	}
+	return build.Base{Name: full, Digest: img.Record.Manifest.Digest, ID: img.ID, Config: img.Config, Layers: img.DiffIDs()}, nil
+}
+
+func (e *Engine) buildDeps(o BuildOptions) (build.Deps, error) {
+	d := build.Deps{
+		CacheDir: e.cacheDir(),
+		LogDir:   filepath.Join(e.opts.Root, "builds"),
+		RunDir:   filepath.Join(e.opts.Run, "builds"),
+		TempDir:  e.tempDir,
+		Hold:     e.hold,
+		Layers:   e.layers,
+		Stacks:   e.stacks,
+		Run:      e.runStep,
+		Slot:     slot(o),
+		Parallel: runtime.GOMAXPROCS(0),
+		Sink:     e.opts.Sink,
+		Userns:   userns.Active(),
+		SingleID: userns.Single(),
+	}
+	if o.Context == "" {
+		return d, nil
+	}
+	ignore, name, err := ignoreFile(o)
+	if err != nil {
+		return d, err
+	}
+	d.Context, err = build.NewContext(o.Context, ignore, name, filepath.Join(e.cacheDir(), "context"))
+	return d, err
+}
+
+// ignoreFile reads what the context leaves out: the Dockerfile's own file goes before the context's.
+func ignoreFile(o BuildOptions) (*dockerfile.Ignore, string, error) {
+	var names []string
+	if o.File != "" {
+		names = append(names, o.File+".dockerignore")
+	}
+	for _, name := range append(names, filepath.Join(o.Context, ".dockerignore")) {
+		f, err := os.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		defer f.Close()
+		ignore, err := dockerfile.ParseIgnore(f, filepath.Base(name))
+		return ignore, filepath.Base(name), err
+	}
+	return nil, "", nil
+}
+
+// runStep runs one step's bundle; the runtime is looked for when the first step needs it, so that a build of copies works
+// without one.
+func (e *Engine) runStep(ctx context.Context, id, bundle string, stdout, stderr *os.File) (int, error) {
+	r, err := e.findRuntime()
+	if err != nil {
+		return 0, err
+	}
+	return r.Run(ctx, id, bundle, strataruntime.Stdio{Out: stdout, Err: stderr}, nil)
+}
+
+// slot tells builds of this machine apart: what changed since the last time is asked of the same Dockerfile.
+func slot(o BuildOptions) string {
+	place := o.File
+	if place == "" {
+		place = filepath.Join(o.Context, o.Name)
+	}
+	if abs, err := filepath.Abs(place); err == nil {
+		place = abs
+	}
+	return place + "\n" + o.Target
+}

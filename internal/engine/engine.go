@@ -1,0 +1,322 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"strata/internal/atomicfile"
+	"strata/internal/container"
+	"strata/internal/content"
+	"strata/internal/errdef"
+	"strata/internal/image"
+	"strata/internal/layer"
+	"strata/internal/progress"
+	"strata/internal/record"
+	"strata/internal/rootfs"
+	"strata/internal/runtime"
+	"strata/internal/userns"
+)
+
+// Format is the version of the store's layout on disk. A store of another format is refused, never misread.
+const Format = 1
+
+// Options says where an engine works.
+type Options struct {
+	// Root is the store's directory; "" is [DefaultRoot].
+	Root string
+	// Run is the directory of running state, which a reboot may empty; "" is [DefaultRun].
+	Run string
+	// Runtime is the OCI runtime to use: a name or a path; "" finds one.
+	Runtime string
+	// Sink takes progress; nil discards it.
+	Sink progress.Sink
+}
+
+// Engine is an open store with its drivers. Many processes may have the same store open. Close it.
+type Engine struct {
+	opts    Options
+	content *content.Store
+	layers  *layer.Store
+	images  *image.Store
+	stacks  *rootfs.Stacks
+	leases  *record.Leases
+	guard   *record.Guard
+
+	mu    sync.Mutex
+	lease *record.Lease
+
+	containers *container.Store
+	runtime    *runtime.Runtime
+}
+
+// DefaultRoot is STRATA_ROOT, or /var/lib/strata for root, or strata under the user's XDG data directory.
+func DefaultRoot() string {
+	if dir := os.Getenv("STRATA_ROOT"); dir != "" {
+		return dir
+	}
+	if os.Geteuid() == 0 && !userns.Active() {
+		return "/var/lib/strata"
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "strata")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = filepath.Join(os.TempDir(), "strata-home-"+strconv.Itoa(os.Getuid()))
+	}
+	return filepath.Join(home, ".local", "share", "strata")
+}
+
+// DefaultRun is STRATA_RUN, or /run/strata for root, or strata under XDG_RUNTIME_DIR, or a directory of the user's own
+// in the temporary directory.
+func DefaultRun() string {
+	if dir := os.Getenv("STRATA_RUN"); dir != "" {
+		return dir
+	}
+	if os.Geteuid() == 0 && !userns.Active() {
+		return "/run/strata"
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "strata")
+	}
+	return filepath.Join(os.TempDir(), "strata-"+strconv.Itoa(os.Getuid()))
+}
+
+// Open opens the store at o.Root, making it when there is none.
+func Open(ctx context.Context, o Options) (*Engine, error) {
+	if o.Sink == nil {
+		o.Sink = progress.Discard
+	}
+	var err error
+	if o.Root, o.Run, err = places(o.Root, o.Run); err != nil {
+		return nil, err
+	}
+	if err := claim(ctx, o.Root); err != nil {
+		return nil, err
+	}
+	e := &Engine{opts: o, guard: record.NewGuard(filepath.Join(o.Root, "gc.lock"))}
+	if e.leases, err = record.OpenLeases(filepath.Join(o.Root, "leases"), e.guard); err != nil {
+		return nil, err
+	}
+	if e.content, err = content.Open(filepath.Join(o.Root, "blobs")); err != nil {
+		return nil, err
+	}
+	if e.layers, err = e.openLayers(); err != nil {
+		return nil, err
+	}
+	if e.images, err = image.Open(o.Root, e.content, e.layers); err != nil {
+		return nil, err
+	}
+	e.images.Hold = e.hold
+	e.stacks = openStacks(e.layers, o.Root)
+	return e, nil
+}
+
+// Close ends the engine's lease: what the verb did not publish is garbage from now on.
+func (e *Engine) Close() error {
+	if e.lease == nil {
+		return nil
+	}
+	return e.lease.Release()
+}
+
+// Root is the store's directory, absolute.
+func (e *Engine) Root() string { return e.opts.Root }
+
+// Run is the directory of running state, absolute.
+func (e *Engine) Run() string { return e.opts.Run }
+
+// Images is the store's images, for whoever only looks.
+func (e *Engine) Images() *image.Store { return e.images }
+
+// places makes both directories absolute and existing.
+func places(root, run string) (string, string, error) {
+	if root == "" {
+		root = DefaultRoot()
+	}
+	if run == "" {
+		run = DefaultRun()
+	}
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return "", "", err
+	}
+	if run, err = filepath.Abs(run); err != nil {
+		return "", "", err
+	}
+	for _, dir := range []string{root, run} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return "", "", fmt.Errorf("store: %w", unwritable(dir, err))
+		}
+	}
+	return root, run, nil
+}
+
+func unwritable(dir string, err error) error {
+	if !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	return errdef.WithHint(fmt.Errorf("%w: %w", errdef.ErrDenied, err),
+		fmt.Sprintf("choose another place with --root or STRATA_ROOT, or make %s yours", dir))
+}
+
+// claim writes the store's format into a new store and refuses a store of another one.
+func claim(ctx context.Context, root string) error {
+	file := filepath.Join(root, "version")
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		if err := empty(root); err != nil {
+			return err
+		}
+		err = atomicfile.WriteDurable(file, fmt.Appendln(nil, Format), 0o600)
+		if err != nil {
+			return fmt.Errorf("store: %w", unwritable(root, err))
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("store %s: %w", root, unwritable(root, err))
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(string(raw))); err != nil || n != Format {
+		return errdef.WithHint(fmt.Errorf("store %s has format %.20q, this strata reads format %d: %w",
+			root, strings.TrimSpace(string(raw)), Format, errdef.ErrUnsupported),
+			"use the strata that made it, or another store: --root DIR")
+	}
+	return nil
+}
+
+// empty refuses to make a store among somebody's files.
+func empty(root string) error {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return fmt.Errorf("store: %w", unwritable(root, err))
+	}
+	for _, e := range entries {
+		// Another process may be making the same store just now.
+		if !atomicfile.IsTemp(e.Name()) && e.Name() != "version" && !storeDirs[e.Name()] {
+			return errdef.WithHint(fmt.Errorf("directory %s holds %q and is no store: %w", root, e.Name(), errdef.ErrConflict),
+				"give --root an empty or a new directory")
+		}
+	}
+	return nil
+}
+
+// storeDirs are the names that a store has at its top.
+var storeDirs = map[string]bool{"blobs": true, "layers": true, "images": true, "refs": true, "cache": true, "containers": true,
+	"volumes": true, "leases": true, "trash": true, "fixups": true, "builds": true, "bases": true, "gc.lock": true, "version": true}
+
+func (e *Engine) openLayers() (*layer.Store, error) {
+	return layer.Open(filepath.Join(e.opts.Root, "layers"), layer.Options{
+		Userxattr:   userns.Active(),
+		IgnoreOwner: userns.Single(),
+		TempDir:     func() (string, error) { return e.tempDir() },
+	})
+}
+
+func openStacks(layers rootfs.Layers, root string) *rootfs.Stacks {
+	return rootfs.New(layers, filepath.Join(root, "fixups"), rootfs.Options{
+		Userxattr:   userns.Active(),
+		IgnoreOwner: userns.Single(),
+	})
+}
+
+// acquire gives the engine's one lease, made on first use.
+func (e *Engine) acquire() (*record.Lease, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.lease != nil {
+		return e.lease, nil
+	}
+	l, err := e.leases.Acquire()
+	if err != nil {
+		return nil, err
+	}
+	e.lease = l
+	return l, nil
+}
+
+// hold names what the verb is about to rely on. What is there after that stays until [Engine.Close].
+func (e *Engine) hold(ctx context.Context, names ...string) error {
+	l, err := e.acquire()
+	if err != nil {
+		return err
+	}
+	return l.Hold(ctx, names...)
+}
+
+// tempDir is a directory on the store's file system that goes with the lease.
+func (e *Engine) tempDir() (string, error) {
+	l, err := e.acquire()
+	if err != nil {
+		return "", err
+	}
+	return l.TempDir()
+}
+
+// seal flushes what this engine wrote to the disk; after it, records may refer to it for good.
+func (e *Engine) seal(ctx context.Context) error {
+	if err := e.content.Sync(); err != nil {
+		return err
+	}
+	return e.layers.Sync(ctx)
+}
+
+// findRuntime finds the OCI runtime once.
+func (e *Engine) findRuntime() (*runtime.Runtime, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.runtime != nil {
+		return e.runtime, nil
+	}
+	r, err := runtime.Find(e.opts.Runtime)
+	if err != nil {
+		return nil, err
+	}
+	r.State = runtimeState(e.opts.Run)
+	e.runtime = r
+	return r, nil
+}
+
+func runtimeState(run string) string { return filepath.Join(run, "runtime") }
+
+// Containers is the store's containers with all that their life needs.
+func (e *Engine) Containers() (*container.Store, error) {
+	if e.containers != nil {
+		return e.containers, nil
+	}
+	place := container.Place{Root: e.opts.Root, Run: e.opts.Run}
+	// Listing and removing containers works where no runtime is installed.
+	r, err := e.findRuntime()
+	if err == nil {
+		place.Runtime = r.Path
+	} else if !errors.Is(err, errdef.ErrUnavailable) {
+		return nil, err
+	}
+	e.containers, err = openContainers(place, e.stacks, r)
+	return e.containers, err
+}
+
+// OpenContainers opens the containers of a store as a shim does: from the place alone, nothing searched or probed.
+func OpenContainers(p container.Place) (*container.Store, error) {
+	e := &Engine{opts: Options{Root: p.Root, Run: p.Run}}
+	e.guard = record.NewGuard(filepath.Join(p.Root, "gc.lock"))
+	var err error
+	if e.leases, err = record.OpenLeases(filepath.Join(p.Root, "leases"), e.guard); err != nil {
+		return nil, err
+	}
+	layers, err := e.openLayers()
+	if err != nil {
+		return nil, err
+	}
+	return openContainers(p, openStacks(layers, p.Root), &runtime.Runtime{Path: p.Runtime, State: runtimeState(p.Run)})
+}
+
+func openContainers(p container.Place, stacks *rootfs.Stacks, r *runtime.Runtime) (*container.Store, error) {
+	return container.Open(container.Options{Place: p, Rootfs: stacks, Runtime: r, Userns: userns.Active(), SingleID: userns.Single()})
+}

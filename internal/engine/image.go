@@ -1,0 +1,179 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"strata/internal/base"
+	"strata/internal/build"
+	"strata/internal/dockerfile"
+	"strata/internal/errdef"
+	"strata/internal/image"
+	"strata/internal/oci"
+	"strata/internal/reference"
+)
+
+// Pull says when a named image is fetched from its registry.
+type Pull string
+
+// The pull policies, docker's words. The zero Pull is PullMissing.
+const (
+	PullMissing Pull = "missing"
+	PullAlways  Pull = "always"
+	PullNever   Pull = "never"
+)
+
+// ParsePull reads the value of --pull; "" and the booleans that docker's build takes are understood.
+func ParsePull(s string) (Pull, error) {
+	switch s {
+	case "", "missing", "false":
+		return PullMissing, nil
+	case "always", "true":
+		return PullAlways, nil
+	case "never":
+		return PullNever, nil
+	}
+	return "", fmt.Errorf("pull policy %q (always, missing or never): %w", s, errdef.ErrInvalid)
+}
+
+// Resolve finds an image by tag, name@digest, id or unique prefix of an id, and holds it while the engine is open. The
+// built-in bases are made on the spot.
+func (e *Engine) Resolve(ctx context.Context, name string, pull Pull) (image.Image, error) {
+	if base.Is(name) {
+		return e.builtin(ctx, name)
+	}
+	if pull == PullAlways {
+		return image.Image{}, errdef.WithHint(fmt.Errorf("image %q: pulling from a registry: %w", name, errdef.ErrUnsupported),
+			"leave --pull out to use the image in the store, or bring it in with 'strata load' or 'strata import'")
+	}
+	img, err := e.images.Pin(ctx, name)
+	if errors.Is(err, errdef.ErrNotFound) || errors.Is(err, errdef.ErrInvalid) {
+		return img, missing(name, err)
+	}
+	return img, err
+}
+
+// missing adds to "not found", or to a name that no image can have, what a person most likely meant.
+func missing(name string, err error) error {
+	if st, e := os.Stat(name); e == nil && st.Mode().IsRegular() {
+		return errdef.WithHint(fmt.Errorf("%s is a file, not an image: build it first: %w", name, errdef.ErrInvalid),
+			fmt.Sprintf("build it first: strata build -t my-image -f %s . && strata run my-image", name))
+	}
+	if errdef.Hint(err) != "" || errors.Is(err, errdef.ErrInvalid) {
+		return err
+	}
+	return errdef.WithHint(err, "see what is here with 'strata images'; bring an image in with 'strata load', 'strata import' or 'strata build'")
+}
+
+// Tag gives an image a further name.
+func (e *Engine) Tag(ctx context.Context, source, name string) error {
+	img, err := e.Resolve(ctx, source, PullNever)
+	if err != nil {
+		return err
+	}
+	_, err = e.images.Tag(ctx, name, img.ID, "tag")
+	return err
+}
+
+// RemoveImageOptions are those of rmi.
+type RemoveImageOptions struct{ Force, NoPrune bool }
+
+// RemoveImages removes images by docker's rules, each as far as it goes, then frees what nothing refers to any more.
+// What was done is returned beside an error too.
+func (e *Engine) RemoveImages(ctx context.Context, names []string, o RemoveImageOptions) ([]image.Deleted, error) {
+	used, err := e.usedBy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var done []image.Deleted
+	var errs []error
+	for _, name := range names {
+		d, err := e.images.Remove(ctx, name, image.RemoveOptions{Force: o.Force, NoPrune: o.NoPrune, UsedBy: used})
+		done = append(done, d...)
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(done) > 0 {
+		if _, err := e.Sweep(ctx); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return done, errors.Join(errs...)
+}
+
+// PruneImages removes untagged images, or with all those that no container uses, that pass the filters.
+func (e *Engine) PruneImages(ctx context.Context, all bool, filters []string) ([]image.Deleted, int64, error) {
+	filter, err := e.images.ParseFilter(ctx, filters)
+	if err != nil {
+		return nil, 0, err
+	}
+	used, err := e.usedBy(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	images, err := e.images.List(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	var done []image.Deleted
+	for _, img := range images {
+		uses, err := used(img.ID)
+		if err != nil {
+			return done, 0, err
+		}
+		if len(uses) > 0 || len(img.Tags) > 0 && !all || !filter.Match(img) {
+			continue
+		}
+		d, err := e.images.Remove(ctx, img.ID.String(), image.RemoveOptions{Force: true, UsedBy: used})
+		done = append(done, d...)
+		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+			return done, 0, err
+		}
+	}
+	freed, err := e.Sweep(ctx)
+	return done, freed, err
+}
+
+// applyChanges applies Dockerfile instructions that only change the config, as commit and import take them.
+func applyChanges(ctx context.Context, img *oci.Image, changes []string) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	f, err := dockerfile.Parse(strings.NewReader("FROM base\n"+strings.Join(changes, "\n")+"\n"), "--change")
+	if err != nil {
+		return err
+	}
+	plan, err := build.NewPlan(ctx, f, given{img}, build.Options{})
+	if err != nil {
+		return err
+	}
+	if len(plan.Stages) != 1 || len(plan.Target.Steps) > 0 {
+		return fmt.Errorf("--change %q: only instructions that change the config (CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR HEALTHCHECK): %w",
+			strings.Join(changes, "; "), errdef.ErrInvalid)
+	}
+	img.Config = plan.Target.Image.Config
+	return nil
+}
+
+// given resolves every name to one config.
+type given struct{ img *oci.Image }
+
+func (g given) ResolveImage(context.Context, string, oci.Platform) (build.Base, error) {
+	return build.Base{Name: "base", Config: g.img}, nil
+}
+
+// fullName checks a tag that a verb was given and writes it in full.
+func fullName(name string) (string, error) {
+	ref, err := reference.Parse(name)
+	if err != nil {
+		return "", err
+	}
+	if ref.Digest != "" {
+		return "", fmt.Errorf("tag %q: a digest cannot be given to an image: %w", name, errdef.ErrInvalid)
+	}
+	return ref.Latest().String(), nil
+}

@@ -1,0 +1,299 @@
+package graph
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"strata/internal/atomicfile"
+	"strata/internal/errdef"
+	"strata/internal/progress"
+)
+
+// Solver runs graphs.
+type Solver struct {
+	Cache *Cache
+	// Parallel is how many vertices are worked on at once; at least one.
+	Parallel int
+	// Sink takes the events; nil discards them.
+	Sink progress.Sink
+}
+
+// Solve gives the results of targets, in order. Each vertex that they need is worked on once, as soon as its inputs are
+// there. The first error ends the others and is returned as it is.
+func (s *Solver) Solve(ctx context.Context, targets ...*Vertex) ([]Solved, error) {
+	order, err := reachable(targets)
+	if err != nil {
+		return nil, err
+	}
+	sink := s.Sink
+	if sink == nil {
+		sink = progress.Discard
+	}
+	nodes := make(map[*Vertex]*node, len(order))
+	workers := make(chan struct{}, max(1, s.Parallel))
+	group, ctx := errgroup.WithContext(ctx)
+	for _, v := range order {
+		n := &node{vertex: v, cache: s.Cache, sink: sink, done: make(chan struct{})}
+		for _, in := range v.Inputs {
+			n.inputs = append(n.inputs, nodes[in])
+		}
+		nodes[v] = n
+		group.Go(func() error { return n.solve(ctx, workers) })
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	solved := make([]Solved, len(targets))
+	for i, v := range targets {
+		solved[i] = nodes[v].solved
+	}
+	return solved, nil
+}
+
+// node is a vertex within one solve.
+type node struct {
+	vertex  *Vertex
+	inputs  []*node
+	cache   *Cache
+	sink    progress.Sink
+	started bool
+	done    chan struct{}
+	solved  Solved
+}
+
+// solve waits for the inputs, then for a worker, and works.
+func (n *node) solve(ctx context.Context, workers chan struct{}) error {
+	for _, in := range n.inputs {
+		select {
+		case <-in.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	select {
+	case workers <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-workers }()
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if err := n.work(ctx); err != nil {
+		return n.fail(ctx, err)
+	}
+	close(n.done)
+	return nil
+}
+
+// fail tells the end of a vertex that did not come to its result: by its own fault, or because others had to end.
+func (n *node) fail(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		if n.started {
+			n.emit(progress.Event{State: progress.Canceled})
+		}
+		return context.Cause(ctx)
+	}
+	n.start("")
+	n.emit(progress.Event{State: progress.Failed, Error: err.Error()})
+	return err
+}
+
+func (n *node) emit(e progress.Event) {
+	e.Time, e.Vertex, e.Name = time.Now(), n.vertex.ID, n.vertex.Name
+	n.sink.Emit(e)
+}
+
+// start tells that the vertex is worked on; a later note goes out as a status.
+func (n *node) start(note string) {
+	if n.started && note == "" {
+		return
+	}
+	state := progress.Started
+	if n.started {
+		state = progress.Status
+	}
+	n.started = true
+	n.emit(progress.Event{State: state, Note: note})
+}
+
+func (n *node) work(ctx context.Context) error {
+	if n.vertex.Given != nil {
+		return n.give(ctx)
+	}
+	r, err := n.keys(ctx)
+	if err != nil {
+		return err
+	}
+	if hit, err := n.hit(ctx, r); hit || err != nil {
+		return err
+	}
+	lock, err := n.lock(ctx, r.Key)
+	if err != nil {
+		return fmt.Errorf("build cache: %w", err)
+	}
+	// Removed while it is held: a waiter sees that its file has lost the name and makes a new one.
+	defer lock.Unlock()
+	defer os.Remove(n.cache.lock(r.Key))
+	// Another may have run it between the look and the lock.
+	if hit, err := n.hit(ctx, r); hit || err != nil {
+		return err
+	}
+	return n.run(ctx, r)
+}
+
+// give is the work of a vertex with a given result: what it names must be there.
+func (n *node) give(ctx context.Context) error {
+	ok, err := n.cache.hold(ctx, n.vertex.Given)
+	if err == nil && !ok {
+		err = fmt.Errorf("%s: a part of it is not in the store: %w", n.vertex.noun(), errdef.ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	result, err := canonical(n.vertex.Given)
+	if err != nil {
+		return err
+	}
+	n.solved = Solved{Result: result, Cached: true}
+	n.start("")
+	n.emit(progress.Event{State: progress.Cached})
+	return nil
+}
+
+// recipe is what a vertex is to be made of.
+type recipe struct {
+	Entry
+	content []Line
+	inputs  []json.RawMessage
+}
+
+func (n *node) keys(ctx context.Context) (*recipe, error) {
+	r := &recipe{}
+	for _, in := range n.inputs {
+		r.inputs = append(r.inputs, in.solved.Result)
+		r.Inputs = append(r.Inputs, in.solved.Key)
+	}
+	lines, err := n.vertex.Op.Define(r.inputs)
+	if err != nil {
+		return nil, err
+	}
+	r.Name, r.Slot = n.vertex.Name, n.vertex.Slot
+	r.Lines = withInputs(lines, r.inputs)
+	r.Definition = KeyOf(r.Lines)
+	r.Key = r.Definition
+	if r.content, err = n.vertex.Op.Content(ctx, r.inputs); err != nil {
+		return nil, err
+	}
+	if r.content != nil {
+		r.Key = contentKey(r.Definition, r.content)
+	}
+	return r, nil
+}
+
+func (n *node) hit(ctx context.Context, r *recipe) (bool, error) {
+	if n.vertex.NoCache {
+		return false, nil
+	}
+	e, ok, err := n.cache.lookup(ctx, r.Key)
+	if !ok || err != nil {
+		return false, err
+	}
+	if err := n.cache.used(r.Key, r.Slot); err != nil {
+		return false, fmt.Errorf("build cache: %w", err)
+	}
+	n.solved = Solved{Result: e.Result, Key: e.Key, Created: e.Created, Duration: e.Duration, Cached: true}
+	n.start("")
+	n.emit(progress.Event{State: progress.Cached})
+	return true, nil
+}
+
+// lock takes the lock of key, and says so when another holds it.
+func (n *node) lock(ctx context.Context, key Key) (*atomicfile.Lock, error) {
+	path := n.cache.lock(key)
+	lock, err := atomicfile.TryExclusive(path)
+	if !errors.Is(err, errdef.ErrConflict) {
+		return lock, err
+	}
+	n.start("waiting for the same step, which is running elsewhere")
+	return atomicfile.LockExclusive(ctx, path)
+}
+
+func (n *node) run(ctx context.Context, r *recipe) error {
+	r.Note = n.why(r)
+	n.start(r.Note)
+	out := NewOutput(n.sink, n.vertex)
+	begin := time.Now()
+	result, err := n.vertex.Op.Run(ctx, r.inputs, out)
+	if err != nil {
+		return err
+	}
+	if r.Result, err = canonical(result); err != nil {
+		return fmt.Errorf("step %q: %w", n.vertex.Name, err)
+	}
+	ok, err := n.cache.hold(ctx, r.Result)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("step %q: its result was removed from the store as soon as it was made: %w", n.vertex.Name, errdef.ErrConflict)
+	}
+	r.Created, r.Duration, r.Size = time.Now().UTC(), time.Since(begin), out.size
+	if err := n.cache.put(r.Entry, r.content); err != nil {
+		return fmt.Errorf("build cache: %w", err)
+	}
+	n.solved = Solved{Result: r.Result, Key: r.Key, Created: r.Created, Duration: r.Duration}
+	n.emit(progress.Event{State: progress.Done})
+	return nil
+}
+
+// why says in words why the vertex must run.
+func (n *node) why(r *recipe) string {
+	if n.vertex.NoCache {
+		return "--no-cache"
+	}
+	if r.Slot == "" {
+		return ""
+	}
+	last, err := n.cache.Last(r.Slot)
+	if err != nil {
+		return neverBuilt
+	}
+	old, err := n.cache.Get(last)
+	if err != nil {
+		return "its cache entry was removed"
+	}
+	if last == r.Key {
+		return "its result is no longer in the store"
+	}
+	nouns := make([]string, len(n.inputs))
+	for i, in := range n.inputs {
+		nouns[i] = in.vertex.noun()
+	}
+	if note := explain(old.Lines, r.Lines, nouns); note != "" {
+		return note
+	}
+	oldContent, total, err := n.cache.ContentLines(last)
+	if err != nil {
+		return "its content changed"
+	}
+	if note := explain(oldContent, r.content[:min(len(r.content), maxContentLines)], nil); note != "" {
+		return note
+	}
+	return fmt.Sprintf("its content changed (%d lines before, %d now)", total, len(r.content))
+}
+
+// canonical is the one encoding of a result that its digest is taken of, the same before and after it was stored.
+func canonical(result json.RawMessage) (json.RawMessage, error) {
+	raw, err := json.Marshal(result)
+	if err != nil {
+		return nil, fmt.Errorf("result: %w: %w", errdef.ErrInvalid, err)
+	}
+	return raw, nil
+}

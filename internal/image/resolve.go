@@ -1,0 +1,210 @@
+package image
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"strata/internal/errdef"
+	"strata/internal/oci"
+	"strata/internal/reference"
+)
+
+// Resolve finds an image by tag ("ubuntu", "ubuntu:22.04"), by name with digest, or by its id or a unique prefix of it,
+// in this order. errdef.ErrNotFound without one; errdef.ErrInvalid, naming the candidates, when a prefix is ambiguous.
+// The Tags of the result are not filled.
+func (s *Store) Resolve(ctx context.Context, nameOrID string) (Image, error) {
+	id, _, err := s.find(nameOrID)
+	if err != nil {
+		return Image{}, err
+	}
+	return s.Get(ctx, id)
+}
+
+// Inspect is Resolve with the Tags filled.
+func (s *Store) Inspect(ctx context.Context, nameOrID string) (Image, error) {
+	img, err := s.Resolve(ctx, nameOrID)
+	if err != nil {
+		return img, err
+	}
+	img.Tags, err = s.TagsOf(img.ID)
+	return img, err
+}
+
+// Pin resolves an image and holds it with all that it consists of, so that it stays for as long as this process lives.
+func (s *Store) Pin(ctx context.Context, nameOrID string) (Image, error) {
+	img, err := s.Resolve(ctx, nameOrID)
+	if err != nil {
+		return img, err
+	}
+	if err := s.hold(ctx, Names(img)...); err != nil {
+		return Image{}, err
+	}
+	// A sweep may have gone by before the names were held. What is there now, stays.
+	if img, err = s.Get(ctx, img.ID); err != nil {
+		return Image{}, err
+	}
+	for _, l := range img.DiffIDs() {
+		if _, err := s.Layers.Stat(l); err != nil {
+			return Image{}, broken(img.ID, fmt.Errorf("layer %s: %w", l, err))
+		}
+	}
+	return img, nil
+}
+
+// match says by what an image was found.
+type match int
+
+const (
+	byTag match = iota
+	byDigest
+	byID
+)
+
+// find gives the id that nameOrID stands for.
+func (s *Store) find(nameOrID string) (digest.Digest, match, error) {
+	ref, refErr := reference.Parse(nameOrID)
+	if refErr == nil {
+		id, how, err := s.findName(ref)
+		if err == nil || !errors.Is(err, errdef.ErrNotFound) {
+			return id, how, err
+		}
+	}
+	prefix, isID := idPrefix(nameOrID)
+	if isID {
+		id, err := s.findPrefix(prefix)
+		if err == nil || !errors.Is(err, errdef.ErrNotFound) {
+			return id, byID, err
+		}
+	}
+	if refErr != nil && !isID {
+		return "", byTag, refErr
+	}
+	if refErr == nil {
+		nameOrID = ref.Latest().Familiar()
+	}
+	return "", byTag, fmt.Errorf("image %.300q: %w", nameOrID, errdef.ErrNotFound)
+}
+
+// findName looks for a tag, or for an image that has the digest under this repository.
+func (s *Store) findName(ref reference.Ref) (digest.Digest, match, error) {
+	if ref.Digest != "" {
+		id, err := s.findDigest(ref)
+		return id, byDigest, err
+	}
+	t, err := s.Tags.Get(key(ref.Latest().String()))
+	return t.Image, byTag, err
+}
+
+// findDigest looks for the image that a registry has as name@digest, or whose manifest has the digest while a tag of the
+// same repository points to it.
+func (s *Store) findDigest(ref reference.Ref) (digest.Digest, error) {
+	records, err := s.Images.All()
+	if err != nil {
+		return "", err
+	}
+	full := ref.WithDigest(ref.Digest).String()
+	var candidate digest.Digest
+	for _, rec := range records {
+		if slices.Contains(rec.RepoDigests, full) {
+			return rec.ID, nil
+		}
+		if rec.Manifest.Digest == ref.Digest {
+			candidate = rec.ID
+		}
+	}
+	if candidate != "" {
+		tags, err := s.TagsOf(candidate)
+		if err != nil {
+			return "", err
+		}
+		if slices.ContainsFunc(tags, func(t string) bool { return repository(t) == ref.Name() }) {
+			return candidate, nil
+		}
+	}
+	return "", fmt.Errorf("image %q: %w", ref.Familiar(), errdef.ErrNotFound)
+}
+
+// repository is the full name without its tag or digest.
+func repository(full string) string {
+	ref, err := reference.Parse(full)
+	if err != nil {
+		return full
+	}
+	return ref.Name()
+}
+
+// idPrefix is the hexadecimal part of what may be an id or the start of one.
+func idPrefix(s string) (string, bool) {
+	hex := strings.TrimPrefix(s, "sha256:")
+	return hex, oci.IsHex(hex) && len(hex) <= 64
+}
+
+func cutAlgorithm(s string) (algorithm, hex string, ok bool) { return strings.Cut(s, ":") }
+
+func (s *Store) findPrefix(prefix string) (digest.Digest, error) {
+	keys, err := s.Images.Keys()
+	if err != nil {
+		return "", err
+	}
+	found := slices.DeleteFunc(keys, func(k string) bool { return !strings.HasPrefix(k, prefix) })
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("image %q: %w", prefix, errdef.ErrNotFound)
+	case 1:
+		return digest.NewDigestFromEncoded(digest.SHA256, found[0]), nil
+	}
+	slices.Sort(found)
+	for i, k := range found {
+		found[i] = k[:min(len(k), max(12, len(prefix)+4))]
+	}
+	more := ""
+	if len(found) > 5 {
+		more, found = fmt.Sprintf(" and %d more", len(found)-5), found[:5]
+	}
+	return "", fmt.Errorf("image id %q is ambiguous: %s%s: %w", prefix, strings.Join(found, ", "), more, errdef.ErrInvalid)
+}
+
+// List gives all images with their tags, newest first. Images that cannot be read are left out of the list and named in
+// the error, which stands beside it.
+func (s *Store) List(_ context.Context) ([]Image, error) {
+	tags, err := s.tagsByImage()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := s.Images.Keys()
+	if err != nil {
+		return nil, err
+	}
+	var list []Image
+	var failed []error
+	for _, k := range keys {
+		img, err := s.readKey(k)
+		if errors.Is(err, errdef.ErrNotFound) {
+			continue // removed since Keys
+		}
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		img.Tags = tags[img.ID]
+		list = append(list, img)
+	}
+	slices.SortFunc(list, func(a, b Image) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
+	})
+	return list, errors.Join(failed...)
+}
+
+func (s *Store) readKey(key string) (Image, error) {
+	rec, err := s.Images.Get(key)
+	if err != nil {
+		return Image{}, err
+	}
+	return s.read(rec)
+}

@@ -1,0 +1,246 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/errdef"
+)
+
+// cleaner takes out of an upper directory what is no change: sockets, stubs, directories that overlay copied up and
+// nobody changed, marks that hide nothing. What is left is the layer, and its tar is all of it.
+type cleaner struct {
+	lower lowerStack
+	drop  map[string]bool // real paths of stubs
+	epoch *unix.Timespec  // no modification time is later
+}
+
+func newCleaner(userxattr bool, o CommitOptions) *cleaner {
+	c := &cleaner{lower: lowerStack{userxattr}, drop: map[string]bool{}}
+	for _, p := range o.Drop {
+		c.drop[strings.TrimPrefix(path.Clean("/"+p), "/")] = true
+	}
+	if o.Epoch != nil {
+		c.epoch = &unix.Timespec{Sec: o.Epoch.Unix(), Nsec: int64(o.Epoch.Nanosecond())}
+	}
+	return c
+}
+
+// root cleans the whole tree. changed: something is left, or the root's own attributes differ (own).
+func (c *cleaner) root(ctx context.Context, fd int, lower []string) (changed, own bool, err error) {
+	left, err := c.inside(ctx, fd, "", lower)
+	if err != nil {
+		return false, false, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return false, false, err
+	}
+	same := st.Mode&0o7777 == 0o755 && st.Uid == 0 && st.Gid == 0
+	if len(lower) > 0 {
+		var low unix.Stat_t
+		if err := unix.Lstat(lower[0], &low); err != nil {
+			return false, false, fmt.Errorf("%s: %w", lower[0], err)
+		}
+		if same, err = sameDir(fd, &st, &low, lower[0], false); err != nil {
+			return false, false, err
+		}
+	}
+	if !same {
+		return true, true, c.clamp(fd, ".", &st)
+	}
+	return left.any, false, nil
+}
+
+// left says what cleaning found in a directory.
+type left struct {
+	any     bool // something is left in it
+	stub    bool // a stub was taken out of it: its modification time says nothing
+	removed bool
+}
+
+// inside cleans what is in the directory fd, known as rel, with the lower directories merged there.
+func (c *cleaner) inside(ctx context.Context, fd int, rel string, lower []string) (left, error) {
+	var l left
+	if err := ctx.Err(); err != nil {
+		return l, err
+	}
+	var before unix.Stat_t
+	if err := unix.Fstat(fd, &before); err != nil {
+		return l, err
+	}
+	marked, byXattr, err := c.marks(fd, lower)
+	if err != nil {
+		return l, err
+	}
+	if marked {
+		l.any, lower = true, nil // nothing below shows here any more
+	}
+	entries, err := listDir(fd)
+	if err != nil {
+		return l, err
+	}
+	for _, e := range entries {
+		if err := c.child(ctx, fd, rel, e, lower, byXattr, &l); err != nil {
+			return l, err
+		}
+	}
+	if l.removed {
+		err = unix.UtimesNanoAt(fd, "", both(before.Mtim), unix.AT_EMPTY_PATH)
+	}
+	return l, err
+}
+
+// marks reads the directory's opaque mark and takes it away where it hides nothing. byXattr: the directory has whiteouts
+// that are empty files with an xattr; they become ordinary ones.
+func (c *cleaner) marks(fd int, lower []string) (opaque, byXattr bool, err error) {
+	name := overlayXattr(c.lower.userxattr, "opaque")
+	value, err := xattrValue(func(b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	if value == "y" && len(lower) > 0 {
+		return true, false, nil
+	}
+	return false, value == "x", unix.Fremovexattr(fd, name)
+}
+
+func (c *cleaner) child(ctx context.Context, fd int, rel string, e os.DirEntry, lower []string, byXattr bool, l *left) error {
+	name := e.Name()
+	p := path.Join(rel, name)
+	if strings.HasPrefix(name, whPrefix) {
+		return fmt.Errorf("%q: no layer can hold a file with a name that begins with %s: %w", p, whPrefix, errdef.ErrInvalid)
+	}
+	if len(p) > maxName-len(whPrefix) {
+		return fmt.Errorf("%.200q…: path of %d bytes: %w", p, len(p), errdef.ErrLimit)
+	}
+	keep, err := true, error(nil)
+	switch {
+	case e.IsDir():
+		keep, err = c.subdir(ctx, fd, p, name, lower, l)
+	case e.Type()&os.ModeSocket != 0:
+		keep, err = false, unix.Unlinkat(fd, name, 0)
+	default:
+		keep, err = c.leaf(fd, p, name, e, lower, byXattr, l)
+	}
+	if err != nil {
+		return fmt.Errorf("%q: %w", p, err)
+	}
+	if keep {
+		l.any = true
+	} else {
+		l.removed = true
+	}
+	return nil
+}
+
+func (c *cleaner) subdir(ctx context.Context, parent int, p, name string, lower []string, l *left) (bool, error) {
+	top, low, sub, err := c.lower.look(lower, name)
+	if err != nil {
+		return false, err
+	}
+	fd, err := openat(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	in, err := c.inside(ctx, fd, p, sub)
+	if err != nil {
+		return false, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return false, err
+	}
+	if !in.any && c.drop[p] && top == "" {
+		l.stub = true
+		return false, unix.Unlinkat(parent, name, unix.AT_REMOVEDIR)
+	}
+	if !in.any && top != "" && low.Mode&unix.S_IFMT == unix.S_IFDIR {
+		same, err := sameDir(fd, &st, &low, top, !in.stub)
+		if err != nil {
+			return false, err
+		}
+		if same {
+			return false, unix.Unlinkat(parent, name, unix.AT_REMOVEDIR)
+		}
+	}
+	return true, c.clamp(fd, ".", &st)
+}
+
+func (c *cleaner) leaf(fd int, p, name string, e os.DirEntry, lower []string, byXattr bool, l *left) (bool, error) {
+	special := e.Type()&os.ModeDevice != 0
+	if !special && !c.drop[p] && c.epoch == nil && !byXattr {
+		return true, nil // the common case needs no look at the file
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return false, err
+	}
+	if byXattr && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
+		if err := c.convert(fd, name, &st); err != nil {
+			return false, err
+		}
+	}
+	if isWhiteout(&st) {
+		top, _, _, err := c.lower.look(lower, name)
+		if err != nil || top != "" {
+			return true, err
+		}
+		return false, unix.Unlinkat(fd, name, 0)
+	}
+	if c.drop[p] && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
+		if top, _, _, err := c.lower.look(lower, name); err != nil || top == "" {
+			l.stub = true
+			return false, errors.Join(err, unix.Unlinkat(fd, name, 0))
+		}
+	}
+	return true, c.clamp(fd, name, &st)
+}
+
+// convert makes an ordinary whiteout of an empty file that is one by its xattr.
+func (c *cleaner) convert(dirfd int, name string, st *unix.Stat_t) error {
+	fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Fgetxattr(fd, overlayXattr(c.lower.userxattr, "whiteout"), nil)
+	unix.Close(fd)
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.Unlinkat(dirfd, name, 0); err != nil {
+		return err
+	}
+	if err := unix.Mknodat(dirfd, name, unix.S_IFCHR, 0); err != nil {
+		return err
+	}
+	return unix.Fstatat(dirfd, name, st, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// clamp makes a modification time no later than the epoch.
+func (c *cleaner) clamp(dirfd int, name string, st *unix.Stat_t) error {
+	if c.epoch == nil || !after(st.Mtim, *c.epoch) {
+		return nil
+	}
+	return unix.UtimesNanoAt(dirfd, name, both(*c.epoch), unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func after(a, b unix.Timespec) bool {
+	return a.Sec > b.Sec || a.Sec == b.Sec && a.Nsec > b.Nsec
+}
+
+func timeOf(ts unix.Timespec) time.Time { return time.Unix(ts.Sec, ts.Nsec) }

@@ -1,0 +1,135 @@
+package layer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/errdef"
+)
+
+// CommitOptions say what an upper directory is compared with and what is no part of it.
+type CommitOptions struct {
+	// Lower are the directories of the stack under upper, topmost first.
+	Lower []string
+	// Drop are the paths in the container of mount points that the engine made. Each is left out if it is still an empty
+	// file or directory that no lower layer has, and then a directory whose modification time alone changed by it too.
+	Drop []string
+	// Epoch: no modification time in the layer is later.
+	Epoch *time.Time
+}
+
+// Commit makes a layer of an overlay upper directory that is not mounted any more. The directory becomes the layer: it
+// is renamed into the store, from the same file system, and is gone afterwards, in success and failure. Its root should
+// have been made with the attributes of the root below, or the layer says that they changed. An upper directory without
+// changes makes no layer: then the Meta is empty.
+func (s *Store) Commit(ctx context.Context, upper string, o CommitOptions) (Meta, error) {
+	g, err := s.stage()
+	if err != nil {
+		return Meta{}, err
+	}
+	defer g.discard()
+	if err := os.Rename(upper, g.fs()); err != nil {
+		removeAll(upper)
+		return Meta{}, fmt.Errorf("commit: %w", err)
+	}
+	m, err := s.commit(ctx, g, o)
+	if err != nil {
+		return Meta{}, fmt.Errorf("commit: %w", err)
+	}
+	if m.DiffID == "" {
+		return m, nil
+	}
+	return s.publish(ctx, g, m)
+}
+
+func (s *Store) commit(ctx context.Context, g *staging, o CommitOptions) (Meta, error) {
+	fd, err := unix.Open(g.fs(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Meta{}, &fs.PathError{Op: "open", Path: g.fs(), Err: err}
+	}
+	defer unix.Close(fd)
+	changed, root, err := newCleaner(s.opt.Userxattr, o).root(ctx, fd, o.Lower)
+	if err != nil || !changed {
+		return Meta{}, err
+	}
+	if !root {
+		if err := s.plainRoot(fd); err != nil {
+			return Meta{}, err
+		}
+	}
+	skel, err := newSkelWriter(filepath.Join(g.path, skelName))
+	if err != nil {
+		return Meta{}, err
+	}
+	defer skel.abandon()
+	out := &commitSink{stop: ctx.Err, hash: newHasher(), skel: skel}
+	e := newEmitter(out)
+	e.layer, e.userxattr = true, s.opt.Userxattr
+	err = e.tree(ctx, fd, root)
+	id := out.hash.sum()
+	if err != nil {
+		return Meta{}, err
+	}
+	if e.entries > s.opt.MaxEntries {
+		return Meta{}, fmt.Errorf("layer of %d entries (at most %d): %w", e.entries, s.opt.MaxEntries, errdef.ErrLimit)
+	}
+	if err := skel.finish(); err != nil {
+		return Meta{}, err
+	}
+	m, err := s.newMeta(id)
+	m.Size, m.Disk, m.Entries, m.Root = out.hash.size, out.disk, e.entries, root
+	m.Opaque = lowerStack{s.opt.Userxattr}.opaque(g.fs())
+	return m, err
+}
+
+// plainRoot gives the root what unpacking gives it when there is no entry for it.
+func (s *Store) plainRoot(fd int) error {
+	u := &unpacker{ignoreOwner: s.opt.IgnoreOwner}
+	if _, overlay, err := xattrsOf(fd); err != nil {
+		return err
+	} else if err := strip(fd, overlay, overlayXattr(s.opt.Userxattr, "opaque")); err != nil {
+		return err
+	}
+	return u.apply(fd, attrs{mode: 0o755})
+}
+
+// commitSink hashes a tar and writes its skeleton.
+type commitSink struct {
+	stop func() error
+	hash *hasher
+	skel *skelWriter
+	disk int64
+}
+
+func (s *commitSink) raw(p []byte) error {
+	s.hash.Write(p)
+	return s.skel.raw(p)
+}
+
+func (s *commitSink) file(path string, fd int, size int64) error {
+	s.disk += size
+	for n := size; n > 0; {
+		if err := s.stop(); err != nil {
+			return err
+		}
+		room := s.hash.room()
+		k, err := readFd(fd, room[:min(n, int64(len(room)))])
+		if err == io.EOF {
+			return errShrank
+		}
+		if err != nil {
+			return err
+		}
+		s.hash.advance(k)
+		n -= int64(k)
+	}
+	_, err := s.skel.file(path, size)
+	return err
+}

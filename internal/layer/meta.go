@@ -1,0 +1,65 @@
+package layer
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"strata/internal/atomicfile"
+	"strata/internal/errdef"
+	"strata/internal/oci"
+)
+
+// Meta is a layer's record.
+type Meta struct {
+	DiffID  oci.DiffID `json:"diffID"`
+	Size    int64      `json:"size"`    // of the tar, bytes
+	Disk    int64      `json:"disk"`    // of file content on disk, bytes
+	Entries int        `json:"entries"` // in the tar
+	Form    string     `json:"form"`    // "dir"
+	// Implicit are the directories that have no entry of their own in the tar, sorted, without leading slash. They are
+	// made 0755, of root, with the epoch as modification time. The root is never among them: see Root.
+	Implicit []string `json:"implicit,omitempty"`
+	// Root: the tar has an entry for the root directory, so the attributes of fs/ itself mean something.
+	Root bool `json:"root,omitempty"`
+	// Opaque: the tar hides all of the lower layers (an opaque mark in its root), which overlay cannot see by itself.
+	Opaque bool `json:"opaque,omitempty"`
+	// Missing counts the entries that could not be made on this disk and are in the skeleton only: device nodes without
+	// the privilege, aufs metadata, types that nobody knows.
+	Missing int       `json:"missing,omitempty"`
+	Blobs   []Blob    `json:"blobs,omitempty"` // compressed forms known
+	BootID  string    `json:"bootID"`          // of the kernel it was written under
+	Sealed  bool      `json:"sealed"`          // flushed to the disk
+	Created time.Time `json:"created"`         // here
+}
+
+// Blob is a compressed form of a layer.
+type Blob struct {
+	Digest    digest.Digest `json:"digest"`
+	MediaType string        `json:"mediaType"`
+	Size      int64         `json:"size"`
+	Source    string        `json:"source,omitempty"` // the repository it is known to be in
+}
+
+func readMeta(path string) (Meta, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return Meta{}, err
+	}
+	var m Meta
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return Meta{}, fmt.Errorf("record: %w: %w", errdef.ErrCorrupt, err)
+	}
+	return m, nil
+}
+
+func writeMeta(path string, m Meta) error {
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(path, append(raw, '\n'), 0o600)
+}

@@ -1,0 +1,65 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/errdef"
+	"strata/internal/oci"
+)
+
+// Sync returns when every layer that this Store wrote, or found and gave out, is on the disk and sealed. One that was
+// collected meanwhile is passed over. A layer is recorded as sealed only after its bytes are flushed, so that a record
+// never says too much.
+func (s *Store) Sync(ctx context.Context) error {
+	s.mu.Lock()
+	todo := s.unsealed
+	s.unsealed = map[oci.DiffID]bool{}
+	s.mu.Unlock()
+	if err := s.seal(ctx, todo); err != nil {
+		for id := range todo {
+			s.note(id)
+		}
+		return err
+	}
+	return nil
+}
+
+func (s *Store) seal(ctx context.Context, todo map[oci.DiffID]bool) error {
+	for id := range todo {
+		m, err := s.stat(id)
+		if m.Sealed || errors.Is(err, errdef.ErrNotFound) {
+			delete(todo, id) // another process has done it, or has removed it
+		}
+	}
+	if len(todo) == 0 {
+		return nil
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	for id := range todo {
+		err := s.update(ctx, id, func(m *Meta) { m.Sealed = true })
+		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+			return err
+		}
+	}
+	return s.flush()
+}
+
+// flush writes all of the store's file system to the disk: layers are thousands of files.
+func (s *Store) flush() error {
+	dir, err := os.Open(s.dir)
+	if err != nil {
+		return fmt.Errorf("layer store: %w", err)
+	}
+	defer dir.Close()
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		return fmt.Errorf("layer store: flush: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/atomicfile"
+	"strata/internal/errdef"
+	"strata/internal/oci"
+)
+
+// Options say how layers lie on this machine's disk.
+type Options struct {
+	// Userxattr takes user.overlay.* instead of trusted.overlay.*, as overlay mounts in a user namespace do.
+	Userxattr bool
+	// IgnoreOwner tolerates that owners cannot be set (a namespace with a single id). The skeleton keeps the truth.
+	IgnoreOwner bool
+	// TempDir gives a directory on the store's file system for what is not finished. nil: the store's own directory.
+	TempDir func() (string, error)
+	// MaxEntries bounds the entries of one layer, directories that they imply included; 0 is [DefaultMaxEntries].
+	MaxEntries int
+	// BootIDPath is where the kernel's boot id is read; "" is /proc/sys/kernel/random/boot_id.
+	BootIDPath string
+}
+
+// DefaultMaxEntries bounds the entries of a layer where nothing else is said.
+const DefaultMaxEntries = 5_000_000
+
+const (
+	formDir  = "dir"
+	fsName   = "fs"
+	skelName = "skeleton"
+	sideName = "shadow"
+	metaName = "meta.json"
+)
+
+// Store is a directory of layers. It may be used by many goroutines and many processes at once.
+type Store struct {
+	dir  string
+	opt  Options
+	boot func() (string, error)
+
+	mu       sync.Mutex
+	unsealed map[oci.DiffID]bool // written, or handed out while unsealed
+}
+
+// Open opens the store at dir, making it if need be.
+func Open(dir string, o Options) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("layer store: %w", err)
+	}
+	if o.MaxEntries == 0 {
+		o.MaxEntries = DefaultMaxEntries
+	}
+	if o.BootIDPath == "" {
+		o.BootIDPath = "/proc/sys/kernel/random/boot_id"
+	}
+	s := &Store{dir: dir, opt: o, unsealed: map[oci.DiffID]bool{}}
+	s.boot = sync.OnceValues(func() (string, error) {
+		id, err := os.ReadFile(o.BootIDPath)
+		return strings.TrimSpace(string(id)), err
+	})
+	return s, nil
+}
+
+// Dir is the layer's changeset as a directory, ready to be an overlay lower directory. It must not be changed.
+func (s *Store) Dir(id oci.DiffID) (string, error) {
+	if _, err := s.Stat(id); err != nil {
+		return "", err
+	}
+	return s.path(id, fsName), nil
+}
+
+// Stat describes the layer. errdef.ErrNotFound without one, and for one that was not sealed before the machine went
+// down; errdef.ErrCorrupt when its record cannot be read.
+func (s *Store) Stat(id oci.DiffID) (Meta, error) {
+	m, err := s.stat(id)
+	if err == nil && !m.Sealed {
+		s.note(id)
+	}
+	return m, err
+}
+
+func (s *Store) stat(id oci.DiffID) (Meta, error) {
+	if _, err := oci.ParseDiffID(string(id)); err != nil {
+		return Meta{}, err
+	}
+	m, err := readMeta(s.path(id, metaName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Meta{}, fmt.Errorf("layer %s: %w", id, errdef.ErrNotFound)
+	}
+	if err != nil {
+		return Meta{}, fmt.Errorf("layer %s: %w", id, err)
+	}
+	if m.DiffID != id {
+		return Meta{}, fmt.Errorf("layer %s: its record is of %s: %w", id, m.DiffID, errdef.ErrCorrupt)
+	}
+	if m.Sealed {
+		return m, nil
+	}
+	boot, err := s.boot()
+	if err != nil {
+		return Meta{}, fmt.Errorf("layer %s: %w", id, err)
+	}
+	if m.BootID != boot {
+		return Meta{}, fmt.Errorf("layer %s was not flushed before the machine went down: %w", id, errdef.ErrNotFound)
+	}
+	return m, nil
+}
+
+// AddBlob records a compressed form of the layer. A blob that is known by its digest already is replaced.
+func (s *Store) AddBlob(ctx context.Context, id oci.DiffID, b Blob) error {
+	if _, err := oci.ParseDigest(string(b.Digest)); err != nil {
+		return err
+	}
+	return s.update(ctx, id, func(m *Meta) {
+		for i := range m.Blobs {
+			if m.Blobs[i].Digest == b.Digest {
+				m.Blobs[i] = b
+				return
+			}
+		}
+		m.Blobs = append(m.Blobs, b)
+	})
+}
+
+// update changes the layer's record under its lock.
+func (s *Store) update(ctx context.Context, id oci.DiffID, change func(*Meta)) error {
+	if _, err := s.stat(id); err != nil {
+		return err
+	}
+	lock, err := atomicfile.LockExclusive(ctx, s.path(id, "lock"))
+	if err != nil {
+		return fmt.Errorf("layer %s: %w", id, err)
+	}
+	defer lock.Unlock()
+	m, err := s.stat(id)
+	if err != nil {
+		return err
+	}
+	change(&m)
+	if err := writeMeta(s.path(id, metaName), m); err != nil {
+		return fmt.Errorf("layer %s: %w", id, err)
+	}
+	return nil
+}
+
+// Walk calls fn for every layer, in no particular order, and ends at its first error. What is no layer is passed over.
+//
+// It also gives what is left of layers that are lost: one that was not sealed before another boot as its record has it,
+// one whose record cannot be read with DiffID and Created only (Form is ""). Stat tells: it fails for both.
+func (s *Store) Walk(fn func(Meta) error) error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("layer store: %w", err)
+	}
+	for _, e := range entries {
+		id, err := oci.ParseDiffID("sha256:" + e.Name())
+		if err != nil || !e.IsDir() {
+			continue
+		}
+		m, err := readMeta(s.path(id, metaName))
+		if err != nil || m.DiffID != id {
+			fi, err := os.Lstat(s.path(id))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // removed meanwhile
+			}
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", id, err)
+			}
+			m = Meta{DiffID: id, Created: fi.ModTime()}
+		}
+		if err := fn(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Trash renames the layer into the directory trash, which is on the same file system.
+func (s *Store) Trash(id oci.DiffID, trash string) error {
+	if _, err := oci.ParseDiffID(string(id)); err != nil {
+		return err
+	}
+	err := moveAside(s.path(id), trash)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("layer %s: %w", id, errdef.ErrNotFound)
+	}
+	if err != nil {
+		return fmt.Errorf("layer %s: %w", id, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.unsealed, id)
+	return nil
+}
+
+// moveAside renames path into the directory dir under a name that nothing has there.
+func moveAside(path, dir string) error {
+	free, err := os.MkdirTemp(dir, "layer-*")
+	if err != nil {
+		return err
+	}
+	if err := unix.Rename(path, free); err != nil { // which os.Rename would not: it replaces the empty directory
+		os.Remove(free)
+		return err
+	}
+	return nil
+}
+
+func (s *Store) path(id oci.DiffID, elem ...string) string {
+	return filepath.Join(append([]string{s.dir, id.Hex()}, elem...)...)
+}
+
+func (s *Store) note(id oci.DiffID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsealed[id] = true
+}
+
+func (s *Store) newMeta(id oci.DiffID) (Meta, error) {
+	boot, err := s.boot()
+	return Meta{DiffID: id, Form: formDir, BootID: boot, Created: time.Now().UTC()}, err
+}

@@ -1,0 +1,187 @@
+package record
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"strata/internal/atomicfile"
+	"strata/internal/errdef"
+)
+
+const suffix = ".json"
+
+// Dir is a directory of records of one kind: <dir>/<escaped key>.json.
+// A key is any non-empty text of at most 200 bytes when escaped as a URL path segment.
+type Dir[T any] struct {
+	path string
+	noun string
+}
+
+// OpenDir opens the directory at path, making it if need be. noun names one record in errors: "tag", "container".
+func OpenDir[T any](path, noun string) (*Dir[T], error) {
+	if err := os.MkdirAll(path, 0o711); err != nil {
+		return nil, err
+	}
+	return &Dir[T]{path: path, noun: noun}, nil
+}
+
+// Get returns the record of key, errdef.ErrNotFound without one, errdef.ErrCorrupt when it cannot be read.
+func (d *Dir[T]) Get(key string) (T, error) {
+	var v T
+	file, err := d.file(key)
+	if err != nil {
+		return v, err
+	}
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return v, fmt.Errorf("%s %q: %w", d.noun, key, errdef.ErrNotFound)
+	}
+	if err != nil {
+		return v, fmt.Errorf("%s %q: %w", d.noun, key, err)
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return v, fmt.Errorf("%s %q: record: %w: %w", d.noun, key, errdef.ErrCorrupt, err)
+	}
+	return v, nil
+}
+
+// Put publishes v under key, replacing what was there. Use [Dir.Update] where the new value depends on the old one.
+func (d *Dir[T]) Put(key string, v T) error {
+	file, err := d.file(key)
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("%s %q: %w", d.noun, key, err)
+	}
+	return atomicfile.WriteDurable(file, append(raw, '\n'), 0o600)
+}
+
+// PutVolatile is [Dir.Put] without waiting for the disk, for records that may be lost in a power cut.
+func (d *Dir[T]) PutVolatile(key string, v T) error {
+	file, err := d.file(key)
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("%s %q: %w", d.noun, key, err)
+	}
+	return atomicfile.Write(file, append(raw, '\n'), 0o600)
+}
+
+// Update changes the record of key under its lock: change gets the value (zero and false without one) and gives the new
+// one. When change fails nothing is written and its error is returned.
+func (d *Dir[T]) Update(ctx context.Context, key string, change func(v *T, exists bool) error) error {
+	return d.Locked(ctx, key, func() error {
+		v, err := d.Get(key)
+		exists := err == nil
+		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+			return err
+		}
+		if err := change(&v, exists); err != nil {
+			return err
+		}
+		return d.Put(key, v)
+	})
+}
+
+// Create publishes v under key unless there is a record: errdef.ErrExists.
+func (d *Dir[T]) Create(ctx context.Context, key string, v T) error {
+	return d.Update(ctx, key, func(old *T, exists bool) error {
+		if exists {
+			return fmt.Errorf("%s %q: %w", d.noun, key, errdef.ErrExists)
+		}
+		*old = v
+		return nil
+	})
+}
+
+// Locked runs fn while it holds the lock of key's record. Get and Put may be called inside, Update not.
+func (d *Dir[T]) Locked(ctx context.Context, key string, fn func() error) error {
+	file, err := d.file(key)
+	if err != nil {
+		return err
+	}
+	lock, err := atomicfile.LockExclusive(ctx, strings.TrimSuffix(file, suffix)+".lock")
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	return fn()
+}
+
+// Delete removes the record of key; errdef.ErrNotFound without one.
+func (d *Dir[T]) Delete(key string) error {
+	file, err := d.file(key)
+	if err != nil {
+		return err
+	}
+	err = os.Remove(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s %q: %w", d.noun, key, errdef.ErrNotFound)
+	}
+	if err == nil {
+		// Whoever waits on the lock file notices that it lost its name and makes a new one.
+		os.Remove(strings.TrimSuffix(file, suffix) + ".lock")
+	}
+	return err
+}
+
+// Keys lists the keys in no particular order.
+func (d *Dir[T]) Keys() ([]string, error) {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), suffix)
+		if !ok || atomicfile.IsTemp(e.Name()) {
+			continue
+		}
+		if key, err := url.PathUnescape(name); err == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+// All returns every record by key. A record deleted while we read is left out; one that cannot be read is an error.
+func (d *Dir[T]) All() (map[string]T, error) {
+	keys, err := d.Keys()
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]T, len(keys))
+	for _, key := range keys {
+		v, err := d.Get(key)
+		if errors.Is(err, errdef.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all[key] = v
+	}
+	return all, nil
+}
+
+// Path is the directory's own path, for whoever checks or measures the store.
+func (d *Dir[T]) Path() string { return d.path }
+
+func (d *Dir[T]) file(key string) (string, error) {
+	name := url.PathEscape(key)
+	if key == "" || len(name) > 200 || strings.HasPrefix(name, ".") {
+		return "", fmt.Errorf("%s %.80q: bad key: %w", d.noun, key, errdef.ErrInvalid)
+	}
+	return filepath.Join(d.path, name+suffix), nil
+}

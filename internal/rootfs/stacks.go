@@ -1,0 +1,194 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/layer"
+	"strata/internal/mount"
+	"strata/internal/oci"
+)
+
+// Layers is what stacks are made of; *layer.Store is one.
+type Layers interface {
+	// Dir gives the layer's directory form, ready to be an overlay lower directory.
+	Dir(id oci.DiffID) (string, error)
+	Stat(id oci.DiffID) (layer.Meta, error)
+}
+
+// Options say what this process may do.
+type Options struct {
+	// Userxattr: overlay marks are user.overlay.* (inside a user namespace).
+	Userxattr bool
+	// IgnoreOwner tolerates that owners and attributes cannot be set (only one user id is mapped).
+	IgnoreOwner bool
+}
+
+// Stacks turns stacks of layers into mounts. Safe for concurrent use. It remembers what it learned about layers: they
+// never change, and whoever asks for one holds it against removal.
+type Stacks struct {
+	layers Layers
+	dir    string
+	opts   Options
+
+	mu    sync.Mutex
+	known map[oci.DiffID]*known
+	fixed map[oci.ChainID]string // the fix-up layer above the topmost layer of this chain; "" = none is needed
+}
+
+// known is what the stack algorithms need of one layer.
+type known struct {
+	dir      string
+	implicit map[string]bool
+	root     bool // the tar has an entry for the root directory
+}
+
+// New keeps fix-up layers under dir, which is made when one is needed. It must be on the layers' file system.
+func New(layers Layers, dir string, o Options) *Stacks {
+	return &Stacks{layers: layers, dir: dir, opts: o, known: map[oci.DiffID]*known{}, fixed: map[oci.ChainID]string{}}
+}
+
+func (s *Stacks) layer(id oci.DiffID) (*known, error) {
+	s.mu.Lock()
+	k := s.known[id]
+	s.mu.Unlock()
+	if k != nil {
+		return k, nil
+	}
+	meta, err := s.layers.Stat(id)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := s.layers.Dir(id)
+	if err != nil {
+		return nil, err
+	}
+	k = &known{dir: dir, root: meta.Root}
+	if len(meta.Implicit) > 0 {
+		k.implicit = make(map[string]bool, len(meta.Implicit))
+		for _, name := range meta.Implicit {
+			k.implicit[name] = true
+		}
+	}
+	s.mu.Lock()
+	s.known[id] = k
+	s.mu.Unlock()
+	return k, nil
+}
+
+func (s *Stacks) stack(ids []oci.DiffID) ([]*known, error) {
+	stack := make([]*known, len(ids))
+	for i, id := range ids {
+		k, err := s.layer(id)
+		if err != nil {
+			return nil, err
+		}
+		stack[i] = k
+	}
+	return stack, nil
+}
+
+// Lower gives the overlay lower directories of the stack ids (base first), topmost first, fix-up layers included. A
+// stack of fewer than two layers is filled up with an empty directory, so that the result is never a plain bind, in
+// which whiteouts would be seen as files.
+func (s *Stacks) Lower(ids []oci.DiffID) ([]string, error) {
+	stack, err := s.stack(ids)
+	if err != nil {
+		return nil, err
+	}
+	lower := make([]string, 0, len(ids)+1)
+	for i := len(stack) - 1; i >= 0; i-- {
+		if len(stack[i].implicit) > 0 && i > 0 {
+			fix, err := s.fixup(oci.Chain(ids[:i+1]), stack[:i+1])
+			if err != nil {
+				return nil, fmt.Errorf("directories of layer %s: %w", ids[i], err)
+			}
+			if fix != "" {
+				lower = append(lower, fix)
+			}
+		}
+		lower = append(lower, stack[i].dir)
+	}
+	for len(lower) < 2 {
+		empty := filepath.Join(s.dir, fmt.Sprintf("empty%d", len(lower)))
+		if err := os.MkdirAll(empty, 0o755); err != nil {
+			return nil, fmt.Errorf("empty layer: %w", err)
+		}
+		lower = append(lower, empty)
+	}
+	return lower, nil
+}
+
+// Mount says where and how a stack is mounted.
+type Mount struct {
+	// Target is an existing directory.
+	Target string
+	// Writable is a directory that gets (or has) upper/, what is written, and work/, on the layers' file system.
+	// Empty: the mount is read-only.
+	Writable string
+	// Volatile leaves out every sync, for what is thrown away or sealed otherwise when something crashes.
+	Volatile bool
+}
+
+// Mount mounts the stack ids, base first. Call it inside mount.Private.
+func (s *Stacks) Mount(ids []oci.DiffID, m Mount) error {
+	lower, err := s.Lower(ids)
+	if err != nil {
+		return err
+	}
+	o := mount.Overlay{Lower: lower, Userxattr: s.opts.Userxattr, Volatile: m.Volatile}
+	if m.Writable != "" {
+		o.Upper, o.Work = filepath.Join(m.Writable, "upper"), filepath.Join(m.Writable, "work")
+		if err := s.prepare(ids, o.Upper, o.Work); err != nil {
+			return fmt.Errorf("writable layer %s: %w", m.Writable, err)
+		}
+	}
+	return o.Mount(m.Target)
+}
+
+// prepare makes the upper directory with the stack's root directory as its model, because overlay shows the upper one,
+// and a fresh work directory: a volatile mount leaves a mark in it that forbids the next mount.
+func (s *Stacks) prepare(ids []oci.DiffID, upper, work string) error {
+	if err := os.RemoveAll(work); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(work, 0o700); err != nil {
+		return err
+	}
+	if err := os.Mkdir(upper, 0o755); errors.Is(err, os.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	stack, err := s.stack(ids)
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(upper, 0o755); err != nil { // whatever the umask
+		return err
+	}
+	if model := rootOf(stack); model != "" {
+		return s.copyMeta(model, upper)
+	}
+	return nil
+}
+
+// rootOf gives the directory whose root has the metadata that the stack's tars give it, or "".
+func rootOf(stack []*known) string {
+	for i := len(stack) - 1; i >= 0; i-- {
+		if stack[i].root {
+			return stack[i].dir
+		}
+	}
+	return ""
+}
+
+// denied reports whether err is the refusal that IgnoreOwner tolerates.
+func (s *Stacks) denied(err error) bool {
+	return s.opts.IgnoreOwner && (errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EINVAL))
+}
