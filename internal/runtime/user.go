@@ -10,6 +10,7 @@ import (
 	"github.com/moby/sys/user"
 
 	"strata/internal/errdef"
+	"strata/internal/userns"
 )
 
 // User is who a container's process is.
@@ -68,8 +69,19 @@ func LookupUser(files Files, spec string, extra []string) (User, error) {
 	if u.Home == "" {
 		u.Home = "/"
 	}
-	u.Name, err = nameOf(passwd, found.Uid)
-	return u, err
+	if u.Name, err = nameOf(passwd, found.Uid); err != nil {
+		return u, err
+	}
+	return u, mapped(userns.Idmap(), u)
+}
+
+// mapped refuses a user whom the kernel could not represent in the user namespace that a plain user's containers run in.
+func mapped(m userns.Map, u User) error {
+	if m.HasUID(u.UID) && m.HasGID(u.GID) {
+		return nil
+	}
+	return errdef.WithHint(fmt.Errorf("user %d:%d is not among the ids of your user namespace: %w", u.UID, u.GID, errdef.ErrUnsupported),
+		"get a range of ids (strata doctor gives the line for /etc/subuid), or run it as root of the container: -u 0, or as root of the machine")
 }
 
 // nameOf gives the first name of a uid, or "".

@@ -53,6 +53,21 @@ func (m Map) Full() bool {
 	return len(m.UIDs) == 1 && m.UIDs[0] == full
 }
 
+// HasUID reports whether the user id exists inside the namespace. An empty map, which nobody could read, has all.
+func (m Map) HasUID(id uint32) bool { return has(m.UIDs, id) }
+
+// HasGID is [Map.HasUID] for group ids.
+func (m Map) HasGID(id uint32) bool { return has(m.GIDs, id) }
+
+func has(ranges []Range, id uint32) bool {
+	for _, r := range ranges {
+		if id >= r.Inside && id-r.Inside < r.Count {
+			return true
+		}
+	}
+	return len(ranges) == 0
+}
+
 // Idmap is this process's map. Where /proc is not readable it is empty.
 func Idmap() Map { return idmap() }
 
