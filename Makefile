@@ -89,7 +89,7 @@ lint: ## golangci-lint, where it is installed
 	golangci-lint run ./...
 
 bench: build ## compare with docker, podman, buildah, where installed
-	@scripts/bench.sh
+	$(GO) run ./scripts/bench
 
 clean: ## remove what was built
 	rm -rf bin

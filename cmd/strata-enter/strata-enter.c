@@ -5,8 +5,9 @@
  *   strata-enter PIDFD CWDFD CWD PROGRAM ARGV0 [ARG...]
  *       joins the namespaces of the process that PIDFD refers to, goes to the directory CWD (CWDFD is the same directory
  *       as it was opened outside), executes PROGRAM with the given arguments.
- *   strata-enter --hold
- *       waits for SIGTERM: the pause process, at the price of a few pages.
+ *   strata-enter --hold RECORD
+ *       waits for SIGTERM, or for the file RECORD to be gone, without which nobody would find this process: the pause
+ *       process, at the price of a few pages.
  *
  * Which process PIDFD refers to, and that it is the right one, has been settled by the caller.
  */
@@ -59,13 +60,15 @@ int main(int argc, char **argv)
 {
 	int process, cwd;
 
-	if (argc == 2 && strcmp(argv[1], "--hold") == 0) {
+	if (argc == 3 && strcmp(argv[1], "--hold") == 0) {
 		/* What the end of a session sends is not for it. */
 		signal(SIGHUP, SIG_IGN);
 		signal(SIGINT, SIG_IGN);
 		signal(SIGQUIT, SIG_IGN);
-		for (;;)
-			pause();
+		do
+			sleep(30);
+		while (access(argv[2], F_OK) == 0 || errno != ENOENT);
+		return 0;
 	}
 	if (argc < 6) {
 		fprintf(stderr, "usage: strata-enter PIDFD CWDFD CWD PROGRAM ARGV0 [ARG...]\n");

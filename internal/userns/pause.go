@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -94,11 +96,15 @@ func pauseErrno(err error) error {
 //	strata-pause RECORD HELPER
 //
 // it is the first process of new namespaces: it prepares them, starts the process that will hold them, records that one,
-// and ends, so that the holder is nobody's child. Called without arguments it is the holder, where there is no helper
+// and ends, so that the holder is nobody's child. Called with the record alone it is the holder, where there is no helper
 // program to do it at a smaller price.
 func PauseMain() int {
+	if len(os.Args) == 2 {
+		return hold(os.Args[1])
+	}
 	if len(os.Args) != 3 {
-		return hold()
+		fmt.Fprintln(os.Stderr, PauseName+" is started by strata itself")
+		return 1
 	}
 	if err := prepare(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -121,9 +127,9 @@ func prepare(record, helper string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("make the mounts of the new namespace its own: %w", err)
 	}
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.Command("/proc/self/exe", record)
 	if helper != "" {
-		cmd = exec.Command(helper, "--hold")
+		cmd = exec.Command(helper, "--hold", record)
 	}
 	cmd.Args[0] = PauseName
 	cmd.Env = []string{}
@@ -148,13 +154,22 @@ func prepare(record, helper string) error {
 	return nil
 }
 
-// hold waits for SIGTERM, deaf to everything else that a session's end sends.
-func hold() int {
+// hold waits for SIGTERM, deaf to everything else that a session's end sends, or for the record to be gone: without it
+// nobody would find this process again.
+func hold(record string) int {
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT)
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, unix.SIGTERM)
-	<-end
-	return 0
+	for {
+		select {
+		case <-end:
+			return 0
+		case <-time.After(30 * time.Second):
+			if _, err := os.Lstat(record); errors.Is(err, fs.ErrNotExist) {
+				return 0
+			}
+		}
+	}
 }
 
 // mapError is a refusal of newuidmap or newgidmap: a smaller map may still be had.

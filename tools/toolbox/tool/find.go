@@ -20,6 +20,8 @@ type finder struct {
 	eval       func(f found) bool
 	min, max   int
 	depth      bool // contents before the directory
+	xdev       bool // stay on the root's file system
+	dev        uint64
 	acts       bool // an action other than the default was given
 	finishRuns []func()
 	err        error
@@ -32,7 +34,7 @@ type found struct {
 }
 
 // find walks trees: -name -iname -path -type -size -newer -mtime -mmin -empty -perm -user -group -maxdepth -mindepth -prune
-// -depth -print -print0 -delete -exec…; -exec…+ ! -a -o and parentheses.
+// -depth -xdev -print -print0 -delete -exec…; -exec…+ ! -a -o and parentheses.
 func find(p *Proc) error {
 	f := &finder{p: p, max: -1, args: p.Args}
 	var roots []string
@@ -67,7 +69,11 @@ func (f *finder) walk(name string, level int) {
 		f.p.warn(err)
 		return
 	}
-	skip := false
+	dev := st.Sys().(*syscall.Stat_t).Dev
+	if level == 0 {
+		f.dev = dev
+	}
+	skip := f.xdev && dev != f.dev
 	visit := func() {
 		if level >= f.min && f.eval(found{name, st, &skip}) && !f.acts {
 			fmt.Fprintln(f.p.Out, name)
@@ -164,6 +170,9 @@ func (f *finder) primary(word string) func(found) bool {
 		return yes
 	case "-depth":
 		f.depth = true
+		return yes
+	case "-xdev", "-mount":
+		f.xdev = true
 		return yes
 	case "-true":
 		return yes

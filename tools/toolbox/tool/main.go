@@ -20,7 +20,7 @@ func commands() map[string]Command {
 		"gunzip": gzipTool, "gzip": gzipTool, "head": head, "httpd": httpd, "id": id, "install": install, "ln": ln, "ls": ls,
 		"md5sum": checksum, "mkdir": mkdir, "mv": mv, "nproc": nproc, "printf": printf, "rm": rm, "rmdir": rmdir, "sed": sed,
 		"sh": sh, "sha1sum": checksum, "sha256sum": checksum, "sha512sum": checksum, "sort": sortTool, "stat": stat,
-		"tail": tail, "tar": tar, "test": test, "timeout": timeout, "touch": touch, "tr": tr, "uniq": uniq, "wc": wc,
+		"tail": tail, "tar": tar, "test": test, "timeout": timeout, "touch": touch, "tr": tr, "uniq": uniq, "wc": wc, "wget": wget,
 		"whoami": whoami, "xargs": xargs, "zcat": gzipTool,
 	}
 }

@@ -18,6 +18,7 @@ type Proc struct {
 	Out    *bufio.Writer
 	Err    io.Writer
 	failed bool
+	status int // of the last command, in a shell
 }
 
 // A Command is the body of a tool. A plain error is printed and makes status 1; a [Status] is a status alone.

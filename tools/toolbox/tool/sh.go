@@ -3,10 +3,8 @@ package tool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 
@@ -17,7 +15,7 @@ import (
 )
 
 // sh is the shell: -c COMMAND [NAME ARG...], a script with arguments, or standard input, with the options of set. It runs
-// on the interpreter that u-root's gosh runs on, which knows neither options nor arguments; at a terminal it becomes gosh.
+// on the interpreter that u-root's gosh runs on, which knows neither options nor arguments.
 func sh(p *Proc) error {
 	opts, args := shellArgs(p.Args)
 	var script io.Reader = p.In
@@ -40,7 +38,7 @@ func sh(p *Proc) error {
 		defer f.Close()
 		script, name, args = f, args[0], args[1:]
 	case term.IsTerminal(int(os.Stdin.Fd())):
-		return replaceSelf("gosh")
+		return p.interactive(append(opts.set, "--"))
 	}
 	prog, err := syntax.NewParser().Parse(script, name)
 	if err != nil {
@@ -155,14 +153,4 @@ func become(hc interp.HandlerContext, args []string) {
 		return true
 	})
 	_ = syscall.Exec(path, args, environ)
-}
-
-// replaceSelf becomes another command of this program.
-func replaceSelf(name string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	err = syscall.Exec(self, []string{name}, os.Environ())
-	return fmt.Errorf("%s: %w", name, errors.Join(exec.ErrNotFound, err))
 }

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -254,6 +256,30 @@ func TestEveryCommandHasFlagHandlingThatRefuses(t *testing.T) {
 		if _, errs, status := call("", name, "--no-such-flag"); status == 0 || !strings.Contains(errs, "no-such-flag") {
 			t.Errorf("%s --no-such-flag: status %d, %q", name, status, errs)
 		}
+	}
+}
+
+func TestWget(t *testing.T) {
+	t.Chdir(t.TempDir())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/absent" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprintf(w, "%s %s", r.Method, r.Header.Get("X-Test"))
+	}))
+	defer server.Close()
+	if out, errs, status := call("", "wget", "-qO-", "--header", "X-Test: yes", server.URL); out != "GET yes" || status != 0 {
+		t.Errorf("%q %q %d", out, errs, status)
+	}
+	if _, errs, status := call("", "wget", "-q", server.URL+"/a/file"); status != 0 {
+		t.Error(errs)
+	}
+	if data, err := os.ReadFile("file"); err != nil || string(data) != "GET " {
+		t.Errorf("%q %v", data, err)
+	}
+	if _, errs, status := call("", "wget", "-q", server.URL+"/absent"); status != 1 || !strings.Contains(errs, "404") {
+		t.Errorf("%q %d", errs, status)
 	}
 }
 
