@@ -42,12 +42,12 @@ fi
 
 want=$(sed -n 's/^go //p' "$(dirname "$0")/../go.mod")
 if ! have go; then
-	lack "Go $want" "the download from https://go.dev/dl (unpack to /usr/local, put /usr/local/go/bin into \$PATH)"
+	lack "Go $want" "Go's own download, unpacked to /usr/local, with /usr/local/go/bin in \$PATH"
 else
 	# In the module's directory the go command may have switched to a newer toolchain that it fetched: that serves.
 	got=$(cd "$(dirname "$0")/.." && go env GOVERSION 2>/dev/null | sed 's/^go//; s/[^0-9.].*//')
 	if [ -z "$got" ] || version_less "$got" "$want"; then
-		lack "Go $want (this is ${got:-older, and cannot fetch a newer one})" "the download from https://go.dev/dl, or: go env -w GOTOOLCHAIN=auto"
+		lack "Go $want (this is ${got:-older, and cannot fetch a newer one})" "Go's own download, or: go env -w GOTOOLCHAIN=auto"
 	fi
 fi
 

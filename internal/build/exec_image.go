@@ -60,12 +60,13 @@ func (x *executor) bottom(base *Base, solved []graph.Solved) (at time.Time, entr
 			at = *c
 		}
 	}
-	if first := solved[0]; at.IsZero() {
-		// Nothing below has a time: the first step's start, or now, for an image that is all config.
-		at = first.Created.Add(-first.Duration)
-		if first.Created.IsZero() {
-			at = time.Now().UTC()
+	// What stands before the first step is as old as that step's start; an image that is all config is as old as its base.
+	if first := solved[0]; !first.Created.IsZero() {
+		if start := first.Created.Add(-first.Duration); start.After(at) {
+			at = start
 		}
+	} else if at.IsZero() {
+		at = time.Now().UTC()
 	}
 	return at, entries, layers
 }

@@ -316,7 +316,7 @@ func TestConfigOnly(t *testing.T) {
 
 // withRuntime lets the house run containers, or skips the test.
 func (h *house) withRuntime() {
-	r, err := runtime.Find("runc")
+	r, err := runtime.Find(os.Getenv("STRATA_RUNTIME"))
 	if err != nil {
 		h.t.Skip("no OCI runtime: ", err)
 	}

@@ -120,6 +120,9 @@ func (n *node) start(note string) {
 		state = progress.Status
 	}
 	n.started = true
+	if note == neverBuilt {
+		note = "" // there is nothing to explain about a first time
+	}
 	n.emit(progress.Event{State: state, Note: note})
 }
 
