@@ -200,12 +200,12 @@ func (s *Store) attend(ctx context.Context, rec Record, conn net.Conn, st Stream
 		stop := onResize(func() { s.resize(ctx, rec.ID, st) })
 		defer stop()
 	}
-	detached := make(chan struct{})
+	leaving, detached := make(chan struct{}), make(chan struct{})
 	if st.In != nil {
 		if !rec.Config.Tty {
 			keys = nil // only a terminal's user types keys
 		}
-		go sendInput(f, st.In, keys, detached)
+		go sendInput(f, st.In, keys, leaving, detached)
 	}
 	type end struct {
 		code int
@@ -218,10 +218,15 @@ func (s *Store) attend(ctx context.Context, rec Record, conn net.Conn, st Stream
 	}()
 	select {
 	case e := <-ended:
-		if e.err != nil {
+		if e.err == nil {
+			return Result{Code: e.code}, nil
+		}
+		select {
+		case <-leaving: // the shim closed its side because we asked it to
+			return Result{Detached: true}, nil
+		default:
 			return s.lost(ctx, rec, e.err)
 		}
-		return Result{Code: e.code}, nil
 	case <-detached:
 		return Result{Detached: true}, nil
 	case <-ctx.Done():
@@ -229,8 +234,9 @@ func (s *Store) attend(ctx context.Context, rec Record, conn net.Conn, st Stream
 	}
 }
 
-// sendInput sends what is read from in, until its end or the detach keys.
-func sendInput(f *frames, in *os.File, keys []byte, detached chan<- struct{}) {
+// sendInput sends what is read from in, until its end or the detach keys: then leaving is closed before the shim is told,
+// detached after.
+func sendInput(f *frames, in *os.File, keys []byte, leaving, detached chan<- struct{}) {
 	filter := detachFilter{keys: keys}
 	buf := make([]byte, 32<<10)
 	for {
@@ -240,6 +246,7 @@ func sendInput(f *frames, in *os.File, keys []byte, detached chan<- struct{}) {
 			return
 		}
 		if detach {
+			close(leaving)
 			f.send(frameDetach, nil, 0)
 			close(detached)
 			return
