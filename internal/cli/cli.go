@@ -42,7 +42,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // Main runs the command line and gives the exit code.
 func Main(args []string) int {
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
-	root := a.root(filepath.Base(args[0]))
+	root := a.root(filepath.Base(args[0]), args[1:])
 	root.SetArgs(args[1:])
 	ctx, stop := interruptible(context.Background())
 	defer stop()
@@ -122,7 +122,7 @@ func (a *app) with(ctx context.Context, fn func(e *engine.Engine) error) error {
 	return fn(e)
 }
 
-func (a *app) root(name string) *cobra.Command {
+func (a *app) root(name string, args []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           name,
 		Short:         "Build, store, run, ship and explain container images, without a daemon",
@@ -148,7 +148,7 @@ func (a *app) root(name string) *cobra.Command {
 		&cobra.Group{ID: "image", Title: "Images:"},
 		&cobra.Group{ID: "system", Title: "This machine and its store:"},
 	)
-	a.addVerbs(cmd)
+	a.addVerbs(cmd, args)
 	return cmd
 }
 
@@ -166,12 +166,9 @@ func (a *app) unknown(cmd *cobra.Command, args []string) error {
 }
 
 // group is a command that only holds others: `image`, `container`, `system`.
-func (a *app) group(use, short, id string, sub ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, GroupID: id, Args: cobra.ArbitraryArgs, RunE: a.unknown}
-	for _, c := range sub {
-		c.GroupID = ""
-		cmd.AddCommand(c)
-	}
+func (a *app) group(use, short string, sub ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: a.unknown}
+	cmd.AddCommand(sub...)
 	return cmd
 }
 

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -16,6 +18,10 @@ func (a *app) doctor() *cobra.Command {
 		Short: "Check this machine: what strata needs, and the line that mends what is missing",
 		Args:  exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// Inside the user's namespace more can be tried out. Where it cannot be entered, that is what the checks tell.
+			if err := a.enter(cmd.Context()); errors.Is(err, context.Canceled) {
+				return err
+			}
 			checks := doctor.Run(cmd.Context(), doctor.Options{Root: a.opts.Root, Run: a.opts.Run, Runtime: a.opts.Runtime})
 			failed := false
 			for _, c := range checks {

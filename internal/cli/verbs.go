@@ -1,28 +1,92 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"slices"
+	"strings"
 
-// addVerbs hangs every verb where docker has it: most stand at the top and again under their noun.
-func (a *app) addVerbs(root *cobra.Command) {
-	in := func(id string, cmds ...*cobra.Command) {
-		for _, c := range cmds {
-			c.GroupID = id
-			root.AddCommand(c)
-		}
+	"github.com/spf13/cobra"
+)
+
+// verb is a command at the top of the grammar. make is called only when the command line names it, or when all are to be
+// listed: setting up forty commands with their flags would take longer than most of them run.
+type verb struct {
+	name, group string
+	make        func() *cobra.Command
+}
+
+// verbs lists the commands where docker has them: most stand at the top and again under their noun.
+func (a *app) verbs() []verb {
+	return []verb{
+		{"build", "build", a.build},
+		{"builder", "build", a.builderGroup},
+		{"history", "build", a.history},
+
+		{"attach", "run", a.attach},
+		{"commit", "run", a.commit},
+		{"container", "run", a.containerGroup},
+		{"create", "run", a.create},
+		{"exec", "run", a.exec},
+		{"export", "run", a.export},
+		{"kill", "run", a.kill},
+		{"logs", "run", a.logs},
+		{"ps", "run", a.ps},
+		{"rm", "run", a.rm},
+		{"run", "run", a.run},
+		{"start", "run", a.start},
+		{"stop", "run", a.stop},
+		{"wait", "run", a.wait},
+
+		{"image", "image", a.imageGroup},
+		{"images", "image", a.images},
+		{"import", "image", a.importImage},
+		{"inspect", "image", a.inspect},
+		{"load", "image", a.load},
+		{"rmi", "image", a.rmi},
+		{"save", "image", a.save},
+		{"tag", "image", a.tag},
+
+		{"doctor", "system", a.doctor},
+		{"system", "system", a.systemGroup},
+		{"version", "system", a.version},
 	}
-	in("build", a.build(), a.history())
-	in("run", a.run(), a.create(), a.start(), a.stop(), a.kill(), a.exec(), a.attach(), a.logs(), a.ps(), a.wait(), a.rm(),
-		a.commit(), a.export())
-	in("image", a.images(), a.tag(), a.rmi(), a.save(), a.load(), a.importImage(), a.inspect())
-	in("system", a.doctor(), a.version())
-	root.AddCommand(
-		a.group("image", "Work with images", "image", a.build(), a.history(), a.importImage(), a.inspectKind("image"), a.load(),
-			named(a.images(), "ls [OPTIONS] [REPOSITORY[:TAG]]", "list"), a.imagePrune(), named(a.rmi(), "rm [OPTIONS] IMAGE [IMAGE...]", "remove"), a.save(), a.tag()),
-		a.group("container", "Work with containers", "run", a.attach(), a.commit(), a.create(), a.exec(), a.export(),
-			a.inspectKind("container"), a.kill(), a.logs(), named(a.ps(), "ls [OPTIONS]", "list", "ps"), a.rm(), a.run(), a.start(), a.stop(), a.wait(), a.containerPrune()),
-		a.group("builder", "Work with the build cache", "build", a.build(), a.builderPrune()),
-		a.group("system", "Work with this machine's store", "system", a.systemDf(), a.systemPrune(), a.systemCheck(), a.systemReset()),
-	)
+}
+
+// addVerbs hangs under root the verbs that args name (a word may be a flag's value: then one too many), or all of them
+// when args name none or ask for a list.
+func (a *app) addVerbs(root *cobra.Command, args []string) {
+	all := a.verbs()
+	chosen := slices.DeleteFunc(slices.Clone(all), func(v verb) bool { return !slices.Contains(args, v.name) })
+	if len(chosen) == 0 || wantsAll(args[0]) {
+		chosen = all
+	}
+	for _, v := range chosen {
+		c := v.make()
+		c.GroupID = v.group
+		root.AddCommand(c)
+	}
+}
+
+// wantsAll reports whether the first word asks for a list of verbs, or for completion, which needs them all.
+func wantsAll(word string) bool {
+	return word == "help" || word == "completion" || word == "-h" || word == "--help" || strings.HasPrefix(word, "__complete")
+}
+
+func (a *app) imageGroup() *cobra.Command {
+	return a.group("image", "Work with images", a.build(), a.history(), a.importImage(), a.inspectKind("image"), a.load(),
+		named(a.images(), "ls [OPTIONS] [REPOSITORY[:TAG]]", "list"), a.imagePrune(), named(a.rmi(), "rm [OPTIONS] IMAGE [IMAGE...]", "remove"), a.save(), a.tag())
+}
+
+func (a *app) containerGroup() *cobra.Command {
+	return a.group("container", "Work with containers", a.attach(), a.commit(), a.create(), a.exec(), a.export(), a.inspectKind("container"),
+		a.kill(), a.logs(), named(a.ps(), "ls [OPTIONS]", "list", "ps"), a.containerPrune(), a.rm(), a.run(), a.start(), a.stop(), a.wait())
+}
+
+func (a *app) builderGroup() *cobra.Command {
+	return a.group("builder", "Work with the build cache", a.build(), a.builderPrune())
+}
+
+func (a *app) systemGroup() *cobra.Command {
+	return a.group("system", "Work with this machine's store", a.systemCheck(), a.systemDf(), a.systemPrune(), a.systemReset())
 }
 
 // named gives a verb the name it has under its noun.

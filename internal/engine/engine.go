@@ -16,6 +16,7 @@ import (
 	"strata/internal/errdef"
 	"strata/internal/image"
 	"strata/internal/layer"
+	"strata/internal/oci"
 	"strata/internal/progress"
 	"strata/internal/record"
 	"strata/internal/rootfs"
@@ -215,7 +216,8 @@ func (e *Engine) openLayers() (*layer.Store, error) {
 	return layer.Open(filepath.Join(e.opts.Root, "layers"), layer.Options{
 		Userxattr:   userns.Active(),
 		IgnoreOwner: userns.Single(),
-		TempDir:     func() (string, error) { return e.tempDir() },
+		TempDir:     e.tempDir,
+		Hold:        func(ctx context.Context, id oci.DiffID) error { return e.hold(ctx, image.LayerName(id)) },
 	})
 }
 

@@ -22,6 +22,9 @@ func (s *Store) Ingest(ctx context.Context, tar io.Reader, want oci.DiffID) (Met
 		if _, err := oci.ParseDiffID(string(want)); err != nil {
 			return Meta{}, err
 		}
+		if err := s.hold(ctx, want); err != nil {
+			return Meta{}, err
+		}
 		if m, err := s.Stat(want); err == nil {
 			return m, nil
 		}

@@ -12,6 +12,7 @@ import (
 
 	"strata/internal/atomicfile"
 	"strata/internal/errdef"
+	"strata/internal/oci"
 )
 
 // staging is a layer directory that has no name in the store yet.
@@ -62,6 +63,9 @@ func (g *staging) discard() {
 // publish gives the staged layer its name. When the store has that layer already, ours is thrown away and the record of
 // the one there is returned. A layer that is there but lost (another boot, a torn record) is replaced.
 func (s *Store) publish(ctx context.Context, g *staging, m Meta) (Meta, error) {
+	if err := s.hold(ctx, m.DiffID); err != nil {
+		return Meta{}, err
+	}
 	if err := writeMeta(filepath.Join(g.path, metaName), m); err != nil {
 		return Meta{}, fmt.Errorf("layer %s: %w", m.DiffID, err)
 	}
@@ -122,4 +126,14 @@ func removeAll(path string) {
 		return nil
 	})
 	os.RemoveAll(path)
+}
+
+func (s *Store) hold(ctx context.Context, id oci.DiffID) error {
+	if s.opt.Hold == nil {
+		return nil
+	}
+	if err := s.opt.Hold(ctx, id); err != nil {
+		return fmt.Errorf("layer %s: %w", id, err)
+	}
+	return nil
 }

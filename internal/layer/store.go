@@ -26,6 +26,9 @@ type Options struct {
 	IgnoreOwner bool
 	// TempDir gives a directory on the store's file system for what is not finished. nil: the store's own directory.
 	TempDir func() (string, error)
+	// Hold is told a layer's name before the store relies on the layer or publishes it, so that a sweep by another
+	// process leaves it alone. nil: nobody sweeps.
+	Hold func(ctx context.Context, id oci.DiffID) error
 	// MaxEntries bounds the entries of one layer, directories that they imply included; 0 is [DefaultMaxEntries].
 	MaxEntries int
 	// BootIDPath is where the kernel's boot id is read; "" is /proc/sys/kernel/random/boot_id.
