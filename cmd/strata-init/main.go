@@ -1,4 +1,4 @@
-// Strata-init is the first process of a container started with --init: it starts the command that follows "--", passes on
+// Command strata-init is the first process of a container started with --init: it starts the command that follows "--", passes on
 // the signals that it gets, reaps the orphans that the kernel gives to the first process, and ends as the command ends.
 //
 // It is mounted into every such container, so it is kept small: nothing but the syscall and os/signal packages.

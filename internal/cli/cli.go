@@ -141,7 +141,7 @@ func (a *app) root(name string, args []string) *cobra.Command {
 	})
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&a.opts.Root, "root", engine.DefaultRoot(), "directory of the store (STRATA_ROOT)")
-	flags.StringVar(&a.opts.Run, "run-dir", engine.DefaultRun(), "directory of running state (STRATA_RUN)")
+	flags.StringVar(&a.opts.Run, "run-dir", "", "directory of running state (STRATA_RUN; else below /run or the user's own run directory)")
 	cmd.AddGroup(
 		&cobra.Group{ID: "build", Title: "Build and understand:"},
 		&cobra.Group{ID: "run", Title: "Containers:"},

@@ -31,7 +31,7 @@ const Format = 1
 type Options struct {
 	// Root is the store's directory; "" is [DefaultRoot].
 	Root string
-	// Run is the directory of running state, which a reboot may empty; "" is [DefaultRun].
+	// Run is the directory of running state, which a reboot may empty; "" is userns.RunDir's choice.
 	Run string
 	// Runtime is the OCI runtime to use: a name or a path; "" finds one.
 	Runtime string
@@ -72,21 +72,6 @@ func DefaultRoot() string {
 		home = filepath.Join(os.TempDir(), "strata-home-"+strconv.Itoa(os.Getuid()))
 	}
 	return filepath.Join(home, ".local", "share", "strata")
-}
-
-// DefaultRun is STRATA_RUN, or /run/strata for root, or strata under XDG_RUNTIME_DIR, or a directory of the user's own
-// in the temporary directory.
-func DefaultRun() string {
-	if dir := os.Getenv("STRATA_RUN"); dir != "" {
-		return dir
-	}
-	if os.Geteuid() == 0 && !userns.Active() {
-		return "/run/strata"
-	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "strata")
-	}
-	return filepath.Join(os.TempDir(), "strata-"+strconv.Itoa(os.Getuid()))
 }
 
 // Open opens the store at o.Root, making it when there is none.
@@ -141,22 +126,15 @@ func places(root, run string) (string, string, error) {
 	if root == "" {
 		root = DefaultRoot()
 	}
-	if run == "" {
-		run = DefaultRun()
-	}
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return "", "", err
 	}
-	if run, err = filepath.Abs(run); err != nil {
-		return "", "", err
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		return "", "", fmt.Errorf("store: %w", unwritable(root, err))
 	}
-	for _, dir := range []string{root, run} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
-			return "", "", fmt.Errorf("store: %w", unwritable(dir, err))
-		}
-	}
-	return root, run, nil
+	run, err = userns.RunDir(run)
+	return root, run, err
 }
 
 func unwritable(dir string, err error) error {

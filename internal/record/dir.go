@@ -53,20 +53,12 @@ func (d *Dir[T]) Get(key string) (T, error) {
 }
 
 // Put publishes v under key, replacing what was there. Use [Dir.Update] where the new value depends on the old one.
-func (d *Dir[T]) Put(key string, v T) error {
-	file, err := d.file(key)
-	if err != nil {
-		return err
-	}
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("%s %q: %w", d.noun, key, err)
-	}
-	return atomicfile.WriteDurable(file, append(raw, '\n'), 0o600)
-}
+func (d *Dir[T]) Put(key string, v T) error { return d.put(key, v, atomicfile.WriteDurable) }
 
 // PutVolatile is [Dir.Put] without waiting for the disk, for records that may be lost in a power cut.
-func (d *Dir[T]) PutVolatile(key string, v T) error {
+func (d *Dir[T]) PutVolatile(key string, v T) error { return d.put(key, v, atomicfile.Write) }
+
+func (d *Dir[T]) put(key string, v T, write func(path string, data []byte, mode os.FileMode) error) error {
 	file, err := d.file(key)
 	if err != nil {
 		return err
@@ -75,7 +67,7 @@ func (d *Dir[T]) PutVolatile(key string, v T) error {
 	if err != nil {
 		return fmt.Errorf("%s %q: %w", d.noun, key, err)
 	}
-	return atomicfile.Write(file, append(raw, '\n'), 0o600)
+	return write(file, append(raw, '\n'), 0o600)
 }
 
 // Update changes the record of key under its lock: change gets the value (zero and false without one) and gives the new

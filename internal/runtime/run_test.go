@@ -192,7 +192,7 @@ func nothingLeft(t *testing.T, b box) {
 func TestRealFacts(t *testing.T) {
 	b := newBox(t)
 	p := b.params(prog, "facts")
-	p.Process.Cwd = "/work/dir"
+	p.Process.Cwd = "/srv/dir"
 	if !p.SingleID {
 		p.Process.UID, p.Process.GID, p.Process.Groups = 1000, 100, []uint32{100, 7}
 		p.Process.Caps = runtime.BuildCaps()
@@ -205,7 +205,7 @@ func TestRealFacts(t *testing.T) {
 	if err != nil || code != 0 {
 		t.Fatalf("code %d, %v\n%s", code, err, out)
 	}
-	want := []string{"Seccomp:\t2", "links: 1", "masked: 0", "readonly: open /proc/sys/kernel/domainname: read-only file system", "host: box pid: 1", "cwd: /work/dir", "CapInh:\t0000000000000000"}
+	want := []string{"Seccomp:\t2", "links: 1", "masked: 0", "readonly: open /proc/sys/kernel/domainname: read-only file system", "host: box pid: 1", "cwd: /srv/dir", "CapInh:\t0000000000000000"}
 	if !p.SingleID {
 		want = append(want, "uid: 1000 gid: 100", "Groups:\t7 100", "CapEff:\t0000000000000000", "CapBnd:\t00000000a80425fb")
 	}

@@ -1,4 +1,4 @@
-// build makes strata-toolbox: u-root's commands, rewritten by makebb into packages of one program, and those of package
+// Command build makes strata-toolbox: u-root's commands, rewritten by makebb into packages of one program, and those of package
 // tool beside them. Which commands are u-root's is said by the tool lines of go.mod.
 //
 //	go run ./build -o FILE

@@ -1,4 +1,4 @@
-// strata-toolbox is the multi-call program of the built-in base images. Built by itself, as for its tests, it has the
+// Command strata-toolbox is the multi-call program of the built-in base images. Built by itself, as for its tests, it has the
 // commands that are written here; tools/toolbox/build puts u-root's beside them.
 package main
 
