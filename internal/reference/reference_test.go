@@ -1,6 +1,7 @@
 package reference_test
 
 import (
+	_ "crypto/sha512" // what distribution accepts depends on what is linked
 	"errors"
 	"strings"
 	"testing"
