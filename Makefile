@@ -77,18 +77,19 @@ check-deps:
 demo: build ## build, then build and run a first image
 	@scripts/demo.sh
 
-# Test binaries are static, so that they can serve as a container's program.
-TEST := PATH="$(CURDIR)/bin:$$PATH" CGO_ENABLED=0 $(GO) test
+# Test binaries are static, so that they can serve as a container's program. testsum ends with the tests' verdict.
+TEST := PATH="$(CURDIR)/bin:$$PATH" CGO_ENABLED=0 $(GO) test -json
+SUM := $(GO) run ./scripts/testsum
 
 test: build ## vet and all tests that need nothing but this machine
 	@scripts/test-deps.sh
 	CGO_ENABLED=0 $(GO) vet ./...
-	$(TEST) ./...
+	$(TEST) -skip '^TestScriptsReal$$' ./... | $(SUM)
 	cd tools/toolbox && CGO_ENABLED=0 $(GO) vet ./... && CGO_ENABLED=0 $(GO) test ./...
 
 test-real: build ## real base images, package registries and other engines; as root
 	@scripts/test-deps.sh --real
-	STRATA_TEST_REAL=1 $(TEST) -count=1 -timeout 20m -run 'TestScriptsReal' ./cmd/strata
+	STRATA_TEST_REAL=1 $(TEST) -count=1 -timeout 20m -run '^TestScriptsReal$$' ./cmd/strata | $(SUM)
 
 lint: ## golangci-lint, where it is installed
 	golangci-lint run ./...
