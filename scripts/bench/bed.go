@@ -217,21 +217,24 @@ func (b *bed) docker(ctx context.Context) (engine, error) {
 
 func (b *bed) close(ctx context.Context) {
 	if b.dockerd != nil && b.dockerd.Process != nil {
-		b.dockerd.Process.Signal(os.Interrupt)
-		done := make(chan error, 1)
-		go func() { done <- b.dockerd.Wait() }()
+		_ = b.dockerd.Process.Signal(os.Interrupt) // fails when it has ended, and then so does the wait
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = b.dockerd.Wait() // how it ended is of no matter
+		}()
 		select {
 		case <-done:
 		case <-time.After(20 * time.Second):
-			b.dockerd.Process.Kill()
+			_ = b.dockerd.Process.Kill()
 		}
 	}
 	if len(b.engines) > 0 {
 		strata := b.engines[0]
-		strata.run(ctx, strata.args("rm", "-f", "idle"))
+		_ = strata.run(ctx, strata.args("rm", "-f", "idle")) // mostly not there any more
 	}
-	// podman's overlay store keeps a mount on itself.
-	exec.Command("umount", "-R", b.dir+"/containers/overlay").Run()
+	// podman's overlay store keeps a mount on itself, if podman has run.
+	_ = exec.Command("umount", "-R", b.dir+"/containers/overlay").Run()
 	if err := os.RemoveAll(b.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		fmt.Fprintln(os.Stderr, "bench: left behind:", err)
 	}
