@@ -86,7 +86,7 @@ func forward(signals <-chan os.Signal, pid int) {
 		switch n := sig.(syscall.Signal); n {
 		case syscall.SIGCHLD, syscall.SIGURG, syscall.SIGTTIN, syscall.SIGTTOU:
 		default:
-			syscall.Kill(pid, n)
+			_ = syscall.Kill(pid, n) // fails when the command has just ended
 		}
 	}
 }

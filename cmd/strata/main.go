@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"strata/internal/cli"
@@ -19,7 +20,7 @@ func main() {
 	case os.Args[0] == userns.PauseName:
 		os.Exit(userns.PauseMain())
 	case container.IsShim(os.Args[0]):
-		os.Exit(container.ShimMain(os.Args, engine.OpenContainers))
+		os.Exit(container.ShimMain(context.Background(), os.Args, engine.OpenContainers))
 	}
 	os.Exit(cli.Main(os.Args))
 }

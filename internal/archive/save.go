@@ -163,10 +163,8 @@ func (s *saver) image(ctx context.Context, item Item) ([]ocispec.Descriptor, doc
 			return nil, entry, err
 		}
 	}
-	for _, name := range item.Names {
-		// In full, as podman writes them: it would take "ubuntu" for localhost/ubuntu. Docker reads both.
-		entry.RepoTags = append(entry.RepoTags, name)
-	}
+	// In full, as podman writes them: it would take "ubuntu" for localhost/ubuntu. Docker reads both.
+	entry.RepoTags = append(entry.RepoTags, item.Names...)
 	return descriptors(img, raw, item.Names), entry, nil
 }
 

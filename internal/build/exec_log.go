@@ -42,7 +42,7 @@ func (l *logSink) write(e progress.Event) {
 		l.files[e.Vertex] = f
 	}
 	if f != nil {
-		f.Write(e.Data)
+		_, _ = f.Write(e.Data) // a log that cannot be written does not fail the build
 	}
 }
 

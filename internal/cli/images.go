@@ -91,7 +91,7 @@ func created(img image.Image) time.Time {
 	if img.Config != nil && img.Config.Created != nil && img.Config.Created.Unix() > 0 {
 		return *img.Config.Created
 	}
-	return img.Record.Created
+	return img.Created
 }
 
 func (a *app) tag() *cobra.Command {

@@ -153,11 +153,12 @@ func (c *control) handle(conn net.Conn) {
 			return
 		}
 		c.input(cl)
+	// An answer that cannot be sent is one that nobody waits for any more.
 	case "resize":
-		answer(conn, c.resize(req.Width, req.Height))
+		_ = answer(conn, c.resize(req.Width, req.Height))
 		conn.Close()
 	default:
-		answer(conn, fmt.Errorf("operation %.20q is not known", req.Op))
+		_ = answer(conn, fmt.Errorf("operation %.20q is not known", req.Op))
 		conn.Close()
 	}
 }
@@ -190,7 +191,7 @@ func (c *control) input(cl *client) {
 			c.endInput()
 		case k == frameStdin && c.stdin != nil:
 			// A container that has closed its input is not the client's fault.
-			c.stdin.Write(p)
+			_, _ = c.stdin.Write(p)
 		}
 	}
 }

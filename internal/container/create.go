@@ -41,12 +41,13 @@ func (s *Store) Create(ctx context.Context, o CreateOptions) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	defer s.unlock(rec.ID, l, verdict{})
+	// What unlock cannot give up goes with the process; the container is there or not all the same.
+	defer func() { _ = s.unlock(rec.ID, l, verdict{}) }()
 	if err := s.reserve(&rec, o.Name); err != nil {
 		return Record{}, err
 	}
 	if err := s.publish(&rec); err != nil {
-		s.forget(rec, true)
+		_ = s.forget(rec, true) // the first failure is the one to tell
 		return Record{}, err
 	}
 	return rec, nil

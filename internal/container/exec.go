@@ -52,7 +52,8 @@ func (s *Store) Exec(ctx context.Context, rec Record, o ExecOptions) (Result, er
 			console.Close()
 		}
 		// If we adopt orphans the command is our child now, and as a zombie it would keep the container's end up.
-		go runtime.Wait(context.WithoutCancel(ctx), pid)
+		// Nobody is left to be told how it ended.
+		go func() { _, _ = runtime.Wait(context.WithoutCancel(ctx), pid) }()
 		return Result{Detached: true}, nil
 	}
 	if err := runtime.Reap(); err != nil {
@@ -128,17 +129,17 @@ func (s *Store) execTerminal(ctx context.Context, id string, p specs.Process, o 
 	c := control{console: console}
 	stop := onResize(func() {
 		if w, h := terminalSize(o.Streams); w > 0 {
-			c.resize(w, h)
+			_ = c.resize(w, h) // a command in a window of the wrong size goes on
 		}
 	})
 	defer stop()
 	if o.Streams.In != nil {
-		go io.Copy(console, o.Streams.In)
+		go func() { _, _ = io.Copy(console, o.Streams.In) }() // fails when the command has ended
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if o.Streams.Out != nil {
-			io.Copy(o.Streams.Out, console) // ends with EIO when the last user is gone
+			_, _ = io.Copy(o.Streams.Out, console) // ends with EIO when the last user is gone
 		}
 	})
 	code, err := runtime.Wait(ctx, pid)

@@ -40,8 +40,9 @@ func (f *frames) send(k kind, p []byte, patience time.Duration) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if patience > 0 {
-		f.conn.SetWriteDeadline(time.Now().Add(patience))
-		defer f.conn.SetWriteDeadline(time.Time{})
+		// Setting it fails only on a closed connection, and there the write says so.
+		_ = f.conn.SetWriteDeadline(time.Now().Add(patience))
+		defer func() { _ = f.conn.SetWriteDeadline(time.Time{}) }()
 	}
 	var head [8]byte
 	head[0] = byte(k)

@@ -96,7 +96,7 @@ func (h *hub) spread(k kind, p []byte) {
 // exit tells every attachment the exit code and closes it.
 func (h *hub) exit(code int) {
 	for _, c := range h.all() {
-		c.send(frameExit, exitPayload(code), h.patience)
+		_ = c.send(frameExit, exitPayload(code), h.patience) // who does not read it is dropped like the others
 		h.drop(c)
 	}
 }

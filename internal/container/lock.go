@@ -100,7 +100,7 @@ func (s *Store) await(ctx context.Context, id string) (verdict, error) {
 		var a answer
 		if a.err = flock(f, unix.LOCK_SH); a.err == nil {
 			raw, _ := io.ReadAll(io.LimitReader(f, 1<<16))
-			json.Unmarshal(raw, &a.v) // empty when the holder was killed: not Done
+			_ = json.Unmarshal(raw, &a.v) // empty when the holder was killed: not Done
 		}
 		done <- a
 	}()

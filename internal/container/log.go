@@ -167,7 +167,7 @@ func (w *logWriter) flush() {
 // rotate makes the newest file the first of the old ones. When a name cannot be changed the log goes on in the same file.
 func (w *logWriter) rotate() {
 	for i := w.files - 2; i >= 0; i-- {
-		os.Rename(rotated(w.path, i), rotated(w.path, i+1))
+		_ = os.Rename(rotated(w.path, i), rotated(w.path, i+1))
 	}
 	if w.files == 1 {
 		os.Remove(w.path)

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if IsShim(os.Args[0]) {
-		os.Exit(ShimMain(os.Args, openAt))
+		os.Exit(ShimMain(context.Background(), os.Args, openAt))
 	}
 	os.Exit(m.Run())
 }

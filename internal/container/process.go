@@ -95,7 +95,7 @@ func killLeftover(ctx context.Context, st State) error {
 		}
 		if n > 0 {
 			// If we adopt orphans it is our zombie now; if not, this does nothing.
-			unix.Wait4(st.Pid, nil, unix.WNOHANG, nil)
+			_, _ = unix.Wait4(st.Pid, nil, unix.WNOHANG, nil)
 			return nil
 		}
 	}

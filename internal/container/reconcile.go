@@ -92,7 +92,7 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 	}
 	st.FinishedAt = time.Now().UTC()
 	st.Pid, st.PidStart, st.Supervisor, st.Shim = 0, 0, 0, false
-	if err := s.putEnd(*rec); err != nil {
+	if err := s.putEnd(ctx, *rec); err != nil {
 		return err
 	}
 	s.sync(rec.ID)

@@ -47,7 +47,7 @@ func IsShim(argv0 string) bool { return argv0 == shimName }
 // ShimMain is the whole program of a shim: it starts the container that args name, serves its attachments, keeps its
 // log, records its end. open gives the store at the place that the starter's store has. It returns the process's exit
 // code. It must be called before anything else is set up: the shim stays for as long as the container, and small.
-func ShimMain(args []string, open func(Place) (*Store, error)) int {
+func ShimMain(ctx context.Context, args []string, open func(Place) (*Store, error)) int {
 	debug.SetGCPercent(20)
 	goruntime.GOMAXPROCS(2)
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPIPE)
@@ -57,7 +57,7 @@ func ShimMain(args []string, open func(Place) (*Store, error)) int {
 	if len(args) != 2 || json.Unmarshal([]byte(args[1]), &a) != nil || !validID(a.ID) {
 		return 125
 	}
-	err := shim(a, open, func(failure error) { tell(report, failure) })
+	err := shim(ctx, a, open, func(failure error) { tell(report, failure) })
 	if err != nil {
 		tell(report, err) // no effect when it was told already
 		return 125
@@ -76,13 +76,12 @@ func tell(report *os.File, failure error) {
 		}
 	}
 	if raw, err := json.Marshal(r); err == nil {
-		report.Write(raw)
+		_, _ = report.Write(raw) // fails when the starter is gone, or was told already
 	}
 	report.Close()
 }
 
-func shim(a shimArgs, open func(Place) (*Store, error), told func(error)) error {
-	ctx := context.Background()
+func shim(ctx context.Context, a shimArgs, open func(Place) (*Store, error), told func(error)) error {
 	var starter net.Conn
 	if a.Attach {
 		unix.CloseOnExec(4)
@@ -114,7 +113,7 @@ func shim(a shimArgs, open func(Place) (*Store, error), told func(error)) error 
 		c.hub.add(&client{frames: frames{conn: starter}, out: a.Out, err: a.Err, starter: true})
 	}
 	code, failure := v.serve(ctx, c, told)
-	return v.finish(code, failure, func() {
+	return v.finish(ctx, code, failure, func() {
 		if failure != nil {
 			told(failure)
 			return

@@ -64,7 +64,7 @@ func (s *Store) frozen(ctx context.Context, rec Record, noPause bool, fn func() 
 
 // MountTree runs fn with a directory that shows the container's tree, read-only and without what is mounted into it.
 // The mount is private to this process: fn must do its file work in its own goroutine. A running container goes on.
-func (s *Store) MountTree(ctx context.Context, rec Record, fn func(dir string) error) error {
+func (s *Store) MountTree(rec Record, fn func(dir string) error) error {
 	dir, err := os.MkdirTemp(s.opt.Place.Run, "tree-")
 	if err != nil {
 		return err

@@ -67,7 +67,7 @@ func (s *Store) startShim(ctx context.Context, rec Record, o StartOptions) (Resu
 		proxy = catchSignals()
 		defer proxy.stop()
 	}
-	conn, err := s.spawn(ctx, a)
+	conn, err := s.spawn(a)
 	if err != nil {
 		return Result{}, engineFailed(err)
 	}
@@ -86,7 +86,7 @@ func (s *Store) startShim(ctx context.Context, rec Record, o StartOptions) (Resu
 }
 
 // spawn starts the shim and returns when it reports; conn is the attachment, nil if none was asked for.
-func (s *Store) spawn(ctx context.Context, a shimArgs) (conn net.Conn, err error) {
+func (s *Store) spawn(a shimArgs) (conn net.Conn, err error) {
 	raw, err := json.Marshal(a)
 	if err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (s *Store) spawn(ctx context.Context, a shimArgs) (conn net.Conn, err error
 		err = fmt.Errorf("container shim: %w", err)
 	} else {
 		// Nobody waits for the shim: it outlives us. Should we live on, it must not stay a zombie.
-		go cmd.Wait()
+		go func() { _ = cmd.Wait() }()
 		closeAll(files)
 		files = nil
 		err = reported(reader)
@@ -247,12 +247,12 @@ func sendInput(f *frames, in *os.File, keys []byte, leaving, detached chan<- str
 		}
 		if detach {
 			close(leaving)
-			f.send(frameDetach, nil, 0)
+			_ = f.send(frameDetach, nil, 0) // the shim has let go of us already if this fails
 			close(detached)
 			return
 		}
 		if err != nil {
-			f.send(frameStdin, nil, 0)
+			_ = f.send(frameStdin, nil, 0) // where nobody listens, nobody waits for the end
 			return
 		}
 	}

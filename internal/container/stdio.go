@@ -55,7 +55,7 @@ func (w *wiring) output(f *os.File, asIs bool) (*os.File, error) {
 			return
 		}
 		if _, e := io.Copy(f, r); e != nil {
-			io.Copy(io.Discard, r) // nobody reads any more: the container is not to be stopped by it
+			_, _ = io.Copy(io.Discard, r) // nobody reads any more: the container is not to be stopped by it
 		}
 	})
 	return into, nil
@@ -87,7 +87,7 @@ func input(f *os.File, ours *[]*os.File, err error) (*os.File, error) {
 	// The copier stays blocked in reading our input when the container ends first; it ends with the process.
 	go func() {
 		defer w.Close()
-		io.Copy(w, f)
+		_, _ = io.Copy(w, f) // whichever side ends it, the container sees the end of its input
 	}()
 	return r, nil
 }

@@ -90,7 +90,7 @@ func (v *supervision) started(pid int, shim bool) error {
 
 // finish records how the run ended, or removes the container if it asked for that, and gives up the lock. said is called
 // then, before the record is flushed to the disk: whoever it tells finds everything done, and does not wait for the disk.
-func (v *supervision) finish(code int, failure error, said func()) error {
+func (v *supervision) finish(ctx context.Context, code int, failure error, said func()) error {
 	st := &v.rec.State
 	st.ExitCode, st.Error = code, ""
 	if failure != nil {
@@ -108,7 +108,7 @@ func (v *supervision) finish(code int, failure error, said func()) error {
 	if v.rec.Host.AutoRemove {
 		err = v.s.forget(v.rec, true)
 	} else {
-		err = v.s.putEnd(v.rec)
+		err = v.s.putEnd(ctx, v.rec)
 	}
 	err = errors.Join(err, v.s.unlock(v.rec.ID, v.lock, verdict{Done: true, Code: st.ExitCode, Error: st.Error}))
 	if said != nil {
@@ -120,9 +120,10 @@ func (v *supervision) finish(code int, failure error, said func()) error {
 	return err
 }
 
-// putEnd publishes the final record without waiting for the disk; name changes made meanwhile by others are kept.
-func (s *Store) putEnd(rec Record) error {
-	return s.records.Locked(context.Background(), rec.ID, func() error {
+// putEnd publishes the final record without waiting for the disk; name changes made meanwhile by others are kept. It
+// does so also when ctx has ended: nobody else knows the end.
+func (s *Store) putEnd(ctx context.Context, rec Record) error {
+	return s.records.Locked(context.WithoutCancel(ctx), rec.ID, func() error {
 		if cur, err := s.records.Get(rec.ID); err == nil {
 			rec.Name = cur.Name
 		}
@@ -138,7 +139,7 @@ func (s *Store) sync(id string) {
 	}
 	defer f.Close()
 	if f.Sync() == nil {
-		atomicfile.SyncDir(s.records.Path())
+		_ = atomicfile.SyncDir(s.records.Path()) // as far as the disk lets us: the record is published
 	}
 }
 
@@ -174,7 +175,7 @@ func (s *Store) runHere(ctx context.Context, id string, o StartOptions) (Result,
 	if v.rec.State.Status != Running {
 		v.rec.State.StartedAt = time.Time{}
 	}
-	if e := v.finish(code, err, nil); e != nil && err == nil {
+	if e := v.finish(ctx, code, err, nil); e != nil && err == nil {
 		err = e
 	}
 	if err != nil {

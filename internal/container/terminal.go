@@ -90,7 +90,7 @@ func rawTerminal(f *os.File) (restore func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("terminal: %w", err)
 	}
-	return func() { term.Restore(int(f.Fd()), old) }, nil
+	return func() { _ = term.Restore(int(f.Fd()), old) }, nil // fails when the terminal is gone
 }
 
 // terminalSize is the size of the first terminal among the streams, zeros when none is one.

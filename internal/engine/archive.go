@@ -117,7 +117,7 @@ func (e *Engine) Export(ctx context.Context, ref string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := s.MountTree(ctx, rec, func(dir string) error { return layer.WriteTree(ctx, w, dir) }); err != nil {
+	if err := s.MountTree(rec, func(dir string) error { return layer.WriteTree(ctx, w, dir) }); err != nil {
 		return fmt.Errorf("export %q: %w", rec.Name, err)
 	}
 	return nil

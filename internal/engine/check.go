@@ -118,7 +118,7 @@ func (e *Engine) checkImages(ctx context.Context, r *CheckReport) error {
 	return nil
 }
 
-func (e *Engine) checkContainers(ctx context.Context, r *CheckReport) error {
+func (e *Engine) checkContainers(_ context.Context, r *CheckReport) error {
 	s, err := e.Containers()
 	if err != nil {
 		return err

@@ -75,7 +75,7 @@ func DefaultRoot() string {
 }
 
 // Open opens the store at o.Root, making it when there is none.
-func Open(ctx context.Context, o Options) (*Engine, error) {
+func Open(_ context.Context, o Options) (*Engine, error) {
 	if o.Sink == nil {
 		o.Sink = progress.Discard
 	}
@@ -83,7 +83,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if o.Root, o.Run, err = places(o.Root, o.Run); err != nil {
 		return nil, err
 	}
-	if err := claim(ctx, o.Root); err != nil {
+	if err := claim(o.Root); err != nil {
 		return nil, err
 	}
 	e := &Engine{opts: o, guard: record.NewGuard(filepath.Join(o.Root, "gc.lock"))}
@@ -146,7 +146,7 @@ func unwritable(dir string, err error) error {
 }
 
 // claim writes the store's format into a new store and refuses a store of another one.
-func claim(ctx context.Context, root string) error {
+func claim(root string) error {
 	file := filepath.Join(root, "version")
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {

@@ -59,6 +59,9 @@ func (e *Engine) Prune(ctx context.Context, o PruneOptions) (PruneReport, error)
 	return r, err
 }
 
+// justCreated is how long a container that never ran is left alone by a prune: some `run` may be about to start it.
+const justCreated = time.Minute
+
 // PruneContainers removes every container that does not run, and gives their ids and the bytes they had written.
 func (e *Engine) PruneContainers(ctx context.Context) (removed []string, freed int64, err error) {
 	s, err := e.Containers()
@@ -71,7 +74,7 @@ func (e *Engine) PruneContainers(ctx context.Context) (removed []string, freed i
 	}
 	var errs []error
 	for _, rec := range all {
-		if rec.State.Alive() {
+		if rec.State.Alive() || rec.State.Status == container.Created && time.Since(rec.Created) < justCreated {
 			continue
 		}
 		size, err := s.DiskUsage(rec)

@@ -222,15 +222,15 @@ func (c *Cache) Tidy() error {
 
 func (c *Cache) useful(sub, path string) bool {
 	name := filepath.Base(path)
-	switch {
-	case sub == "slots":
+	switch sub {
+	case "slots":
 		key, _, err := readFile(path, 64)
 		if err != nil || !Key(key).valid() {
 			return false
 		}
 		_, err = os.Lstat(c.entry(Key(key)))
 		return err == nil
-	case sub == "entries":
+	case "entries":
 		key := Key(strings.TrimSuffix(strings.TrimSuffix(name, entrySuffix), contentSuffix))
 		_, err := c.Get(key)
 		return err == nil

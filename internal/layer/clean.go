@@ -124,7 +124,8 @@ func (c *cleaner) child(ctx context.Context, fd int, rel string, e os.DirEntry, 
 	if len(p) > maxName-len(whPrefix) {
 		return fmt.Errorf("%.200q…: path of %d bytes: %w", p, len(p), errdef.ErrLimit)
 	}
-	keep, err := true, error(nil)
+	var keep bool
+	var err error
 	switch {
 	case e.IsDir():
 		keep, err = c.subdir(ctx, fd, p, name, lower, l)

@@ -30,7 +30,7 @@ func Decompress(r io.Reader) (io.ReadCloser, string, error) {
 		return nil, "", err
 	}
 	name := sniff(head)
-	rc, err := decoder(name, buf, head)
+	rc, err := decoder(name, buf)
 	if err != nil {
 		return nil, name, src.class(name, err)
 	}
@@ -55,7 +55,7 @@ func sniff(head []byte) string {
 	return ""
 }
 
-func decoder(name string, buf *bufio.Reader, head []byte) (io.ReadCloser, error) {
+func decoder(name string, buf *bufio.Reader) (io.ReadCloser, error) {
 	switch name {
 	case "gzip":
 		return gzip.NewReader(buf) // all members
@@ -102,7 +102,7 @@ func (s *source) class(name string, err error) error {
 		return fmt.Errorf("%s stream: window of more than %d bytes: %w", name, maxWindow, errdef.ErrLimit)
 	}
 	// As text only: archive/tar's readers must not take the decoder's io.ErrUnexpectedEOF for their own.
-	return fmt.Errorf("%s stream: %v: %w", name, err, errdef.ErrCorrupt)
+	return fmt.Errorf("%s stream: %s: %w", name, err.Error(), errdef.ErrCorrupt)
 }
 
 type decompressor struct {

@@ -116,12 +116,10 @@ func removeAll(path string) {
 	if os.RemoveAll(path) == nil {
 		return
 	}
-	filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+	// What cannot be read or changed is passed over: the removal that follows does what can be done.
+	_ = filepath.WalkDir(path, func(p string, d fs.DirEntry, _ error) error {
 		if d != nil && d.IsDir() {
-			os.Chmod(p, 0o700)
-			if err != nil { // could not be read before
-				return nil
-			}
+			_ = os.Chmod(p, 0o700)
 		}
 		return nil
 	})

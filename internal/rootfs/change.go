@@ -210,7 +210,7 @@ func timespec(t time.Time) unix.Timespec {
 
 // Setxattr sets an extended attribute of the file or directory at path. Symbolic links cannot carry most.
 func (r *Root) Setxattr(path, name string, value []byte) error {
-	return r.onHandle("setxattr", path, func(fd int, proc string) error {
+	return r.onHandle("setxattr", path, func(_ int, proc string) error {
 		return unix.Setxattr(proc, name, value, 0)
 	})
 }
