@@ -27,7 +27,7 @@ ifneq ($(shell command -v $(CC) 2>/dev/null),)
 HELPERS += bin/strata-enter
 endif
 ifeq ($(shell scripts/check-deps.sh --runtime && echo yes),yes)
-HELPERS += bin/strata-runc
+HELPERS += bin/strata-runc bin/strata-step
 endif
 
 .PHONY: all build demo check-deps test test-real lint bench clean help program helpers
@@ -46,6 +46,11 @@ helpers: $(HELPERS)
 bin/strata-runc: go.mod go.sum
 	@mkdir -p bin
 	$(STATIC) -o $@ github.com/opencontainers/runc
+	@touch $@
+
+bin/strata-step: $(wildcard cmd/strata-step/* internal/stepwire/* internal/mount/*) go.mod go.sum
+	@mkdir -p bin
+	$(STATIC) -o $@ ./cmd/strata-step
 	@touch $@
 
 bin/strata-init: $(wildcard cmd/strata-init/*) go.mod

@@ -12,7 +12,6 @@ import (
 	"strata/internal/dockerfile"
 	"strata/internal/image"
 	"strata/internal/oci"
-	strataruntime "strata/internal/runtime"
 	"strata/internal/userns"
 )
 
@@ -63,11 +62,7 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) (BuildResult, error)
 		return res, err
 	}
 	res.Warnings = plan.Warnings
-	deps, err := e.buildDeps(o)
-	if err != nil {
-		return res, err
-	}
-	cfg, err := build.Execute(ctx, plan, deps)
+	cfg, err := e.execute(ctx, plan, o)
 	if err != nil {
 		return res, err
 	}
@@ -84,6 +79,17 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) (BuildResult, error)
 		}
 	}
 	return res, nil
+}
+
+func (e *Engine) execute(ctx context.Context, plan *build.Plan, o BuildOptions) (*oci.Image, error) {
+	deps, err := e.buildDeps(o)
+	if err != nil {
+		return nil, err
+	}
+	s := &steps{e: e}
+	deps.Run = s.run
+	cfg, err := build.Execute(ctx, plan, deps)
+	return cfg, errors.Join(err, s.close())
 }
 
 // resolver finds the images that a Dockerfile names in the store.
@@ -114,7 +120,6 @@ func (e *Engine) buildDeps(o BuildOptions) (build.Deps, error) {
 		Hold:     e.hold,
 		Layers:   e.layers,
 		Stacks:   e.stacks,
-		Run:      e.runStep,
 		Slot:     slot(o),
 		Parallel: runtime.GOMAXPROCS(0),
 		Sink:     e.opts.Sink,
@@ -151,16 +156,6 @@ func ignoreFile(o BuildOptions) (*dockerfile.Ignore, string, error) {
 		return ignore, filepath.Base(name), err
 	}
 	return nil, "", nil
-}
-
-// runStep runs one step's bundle; the runtime is looked for when the first step needs it, so that a build of copies works
-// without one.
-func (e *Engine) runStep(ctx context.Context, id, bundle string, stdout, stderr *os.File) (int, error) {
-	r, err := e.findRuntime()
-	if err != nil {
-		return 0, err
-	}
-	return r.Run(ctx, id, bundle, strataruntime.Stdio{Out: stdout, Err: stderr}, nil)
 }
 
 // slot tells builds of this machine apart: what changed since the last time is asked of the same Dockerfile.

@@ -24,7 +24,7 @@ const (
 func floorOf() map[string]string {
 	return invert(map[string][]string{
 		"0":  {"internal/errdef", "internal/progress", "internal/floors"},
-		"1":  {"internal/oci", "internal/reference", "internal/atomicfile", "internal/mount", "internal/userns"},
+		"1":  {"internal/oci", "internal/reference", "internal/atomicfile", "internal/mount", "internal/userns", "internal/stepwire"},
 		"2":  {"internal/content", "internal/layer", "internal/record", "internal/graph", "internal/dockerfile"},
 		"2b": {"internal/rootfs"},
 		"3":  {"internal/image", "internal/runtime"},
@@ -41,7 +41,7 @@ func banned() map[string]string {
 	return map[string]string{
 		"github.com/distribution/reference": "it compiles regular expressions when a program starts; use internal/reference",
 		"github.com/containerd/console":     "use golang.org/x/term",
-		"github.com/opencontainers/runc":    "it is a program of its own, strata-runc",
+		"github.com/opencontainers/runc":    "programs of their own link it: strata-runc, and cmd/strata-step",
 		"google.golang.org/grpc":            "too heavy",
 		"google.golang.org/protobuf":        "too heavy",
 		"github.com/sirupsen/logrus":        "use log/slog",
@@ -64,6 +64,10 @@ func allowed() map[string][]string {
 	for _, p := range []string{"parser", "instructions", "linter", "shell", "command"} {
 		exceptions[frontend+p] = []string{"internal/dockerfile", "internal/build"}
 	}
+	for _, p := range []string{"libcontainer", "libcontainer/configs", "libcontainer/nsenter", "libcontainer/seccomp", "libcontainer/specconv"} {
+		exceptions["github.com/opencontainers/runc/"+p] = []string{"cmd/strata-step"}
+	}
+	exceptions["github.com/sirupsen/logrus"] = []string{"cmd/strata-step"} // libcontainer's
 	return exceptions
 }
 

@@ -21,17 +21,28 @@ var errVanished = errors.New("mount: the function in the private namespace did n
 // that fn starts. The thread ends with fn, so a child started with SysProcAttr.Pdeathsig is signalled when fn returns.
 func Private(fn func() error) error {
 	done := make(chan error, 1)
-	go onOwnThread(done, fn)
+	go onOwnThread(done, enterNamespace, fn)
 	return <-done
 }
 
+// Join runs fn on an OS thread of its own, in the mount namespace that ns is an open file of (/proc/…/ns/mnt). What is
+// said of [Private]'s fn holds for this one.
+func Join(ns *os.File, fn func() error) error {
+	done := make(chan error, 1)
+	go onOwnThread(done, func() error { return joinNamespace(ns) }, fn)
+	return <-done
+}
+
+// Namespace opens the mount namespace that the calling goroutine is in, for [Join]. Inside [Private] it is the private one.
+func Namespace() (*os.File, error) { return os.Open("/proc/thread-self/ns/mnt") }
+
 // onOwnThread never unlocks the thread: the Go runtime ends a thread whose goroutine exits locked, and with the thread
 // goes its namespace. Only the process's first thread would be kept, idle, with all mounts; it is left to others.
-func onOwnThread(done chan<- error, fn func() error) {
+func onOwnThread(done chan<- error, enter, fn func() error) {
 	runtime.LockOSThread()
 	if unix.Gettid() == os.Getpid() {
 		moved := make(chan error, 1)
-		go onOwnThread(moved, fn)
+		go onOwnThread(moved, enter, fn)
 		err := <-moved // this goroutine keeps the first thread, so that one runs on another
 		runtime.UnlockOSThread()
 		done <- err
@@ -39,7 +50,7 @@ func onOwnThread(done chan<- error, fn func() error) {
 	}
 	err := errVanished
 	defer func() { done <- err }()
-	if err = enterNamespace(); err == nil {
+	if err = enter(); err == nil {
 		err = errVanished
 		err = fn()
 	}
@@ -51,6 +62,17 @@ func enterNamespace() error {
 	}
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("mount namespace: making it private: %w", classify(err))
+	}
+	return nil
+}
+
+// joinNamespace gives the thread a working directory and root of its own first: who shares them may not change namespace.
+func joinNamespace(ns *os.File) error {
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("mount namespace: %w", classify(err))
+	}
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("joining a mount namespace: %w", classify(err))
 	}
 	return nil
 }

@@ -10,8 +10,12 @@
 // back (a build step, while its layer is committed) is quickest with Start, Wait, and a Delete beside other work; what
 // must have cleaned up before it goes on is quickest with Run.
 //
-// Most of what a container costs beyond the bare runtime is its seccomp filter, which runc compiles anew each time: some
-// three quarters as much again. [Spec] itself takes 0.02 ms after the first, 0.1 ms for each new list of capabilities.
+// A build, which runs many, uses a [Runner]: one warm helper that runs them without starting the runtime's program again
+// (docs/adr/0002-warm-runner.md).
+//
+// Most of what a container costs beyond the bare runtime is its seccomp filter, some three quarters as much again: runc
+// compiles it anew each time, a [Runner] once. [Spec] itself takes 0.02 ms after the first, 0.1 ms for each new list of
+// capabilities.
 //
 // What a failed start prints. The runtime has the container's own stderr and writes its message there, too. Since the
 // container has then not run, everything that came through that pipe before a [StartError] is to be dropped.

@@ -173,16 +173,10 @@ func (c *call) clean() {
 	os.Remove(c.pidFile)
 }
 
-// cmd is the runtime's command line. Of the environment it gets only what runtimes need: they take NOTIFY_SOCKET and
-// LISTEN_FDS for their own.
+// cmd is the runtime's command line.
 func (c *call) cmd(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.r.Path, append([]string{"--root", c.r.State, "--log", c.logFile, "--log-format", "json"}, args...)...)
-	// Ctrl-C is for us: we pass on to the container what it is to get.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+dir)
-	}
+	detach(cmd)
 	// A nil *os.File in an interface would not be nil.
 	if c.stdio.In != nil {
 		cmd.Stdin = c.stdio.In
@@ -194,6 +188,17 @@ func (c *call) cmd(ctx context.Context, args ...string) *exec.Cmd {
 		cmd.Stderr = c.stdio.Err
 	}
 	return cmd
+}
+
+// detach gives a program of the runtime a process group and an environment of its own. Of ours it gets only what runtimes
+// need: they take NOTIFY_SOCKET and LISTEN_FDS for their own.
+func detach(cmd *exec.Cmd) {
+	// Ctrl-C is for us: we pass on to the container what it is to get.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+dir)
+	}
 }
 
 func (c *call) pid() (int, error) {

@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+
+	"strata/internal/errdef"
+	"strata/internal/runtime"
+)
+
+// steps runs the containers of one build. What runs them is found and started when the first step needs it, so that a
+// build of copies works without a runtime.
+type steps struct {
+	e *Engine
+
+	once   sync.Once
+	err    error
+	runner *runtime.Runner // nil where there is no warm one
+	plain  *runtime.Runtime
+}
+
+// run runs one step's bundle.
+func (s *steps) run(ctx context.Context, id, bundle string, stdout, stderr *os.File) (int, error) {
+	s.once.Do(func() { s.err = s.start() })
+	if s.err != nil {
+		return 0, s.err
+	}
+	stdio := runtime.Stdio{Out: stdout, Err: stderr}
+	if s.runner != nil {
+		return s.runner.Run(ctx, id, bundle, stdio, nil)
+	}
+	return s.plain.Run(ctx, id, bundle, stdio, nil)
+}
+
+func (s *steps) start() (err error) {
+	if s.plain, err = s.e.findRuntime(); err != nil {
+		return err
+	}
+	s.runner, err = s.plain.Runner()
+	if errors.Is(err, errdef.ErrUnavailable) {
+		return nil
+	}
+	return err
+}
+
+// close ends what run started. No step runs any more.
+func (s *steps) close() error {
+	if s.runner == nil {
+		return nil
+	}
+	return s.runner.Close()
+}
