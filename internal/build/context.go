@@ -201,7 +201,8 @@ func (w *walker) stat(name string) (item, error) {
 // missing is the error for a source that is not in the context, with the reason where there is one.
 func (c *Context) missing(source string) error {
 	err := fmt.Errorf("%q: %w", "/"+source, errdef.ErrNotFound)
-	if v := c.ignore.Match(source); v.Ignored && v.Rule != nil {
+	_, absent := os.Lstat(filepath.Join(c.dir, filepath.FromSlash(source)))
+	if v := c.ignore.Match(source); absent == nil && v.Ignored && v.Rule != nil {
 		return errdef.WithHint(err, fmt.Sprintf("%s:%d: %q leaves it out; add the line \"!%s\" after it", c.ignoreName, v.Rule.Line, v.Rule.Text, source))
 	}
 	var names []string

@@ -149,7 +149,7 @@ func (x *executor) step(s *Stage, step *Step, on *graph.Vertex) *graph.Vertex {
 	id := fmt.Sprintf("%s/%d", s.ID, step.Index)
 	v := &graph.Vertex{ID: id, Name: step.Name, NoCache: s.NoCache, Inputs: []*graph.Vertex{on}}
 	if x.deps.Slot != "" {
-		v.Slot = x.deps.Slot + "\n" + s.Platform.Architecture + s.Platform.Variant + "\n" + id
+		v.Slot = x.deps.Slot + "\n" + s.Platform.Architecture + s.Platform.Variant + "\n" + id + " " + string(step.Kind)
 	}
 	common := op{x: x, step: step}
 	switch step.Kind {

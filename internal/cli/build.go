@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -120,7 +121,11 @@ func (a *app) warn(name string, warnings []dockerfile.Warning) {
 	}
 	fmt.Fprintf(a.err, "\n%d %s:\n", len(warnings), noun)
 	for _, w := range warnings {
-		fmt.Fprintf(a.err, " - %s:%d: %s (%s)\n", name, w.First, render.Clean(w.Text), w.Rule)
+		place := name
+		if w.First > 0 {
+			place = fmt.Sprintf("%s:%d", name, w.First)
+		}
+		fmt.Fprintf(a.err, " - %s: %s (%s)\n", place, render.Clean(w.Text), w.Rule)
 	}
 }
 
@@ -193,6 +198,9 @@ func readDockerfile(r io.Reader, name string, o *engine.BuildOptions) error {
 	raw, err := io.ReadAll(io.LimitReader(r, dockerfile.MaxFile+1))
 	if err != nil {
 		return fmt.Errorf("Dockerfile %s: %w", name, err)
+	}
+	if bytes.HasPrefix(raw, []byte{0x1f, 0x8b}) || len(raw) > 262 && string(raw[257:262]) == "ustar" {
+		return usageError{errdef.WithHint(fmt.Errorf("%s is an archive: a context in an archive: %w yet", name, errdef.ErrUnsupported), "unpack it and name the directory")}
 	}
 	o.Dockerfile = raw
 	return nil

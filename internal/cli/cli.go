@@ -75,7 +75,7 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 	var st status
 	var usage usageError
 	var sig interrupted
-	var code interface{ ExitCode() int }
+	var code failure
 	switch {
 	case err == nil:
 		return 0
@@ -89,7 +89,7 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 		return 125
 	case errors.As(err, &code):
 		render.Error(a.err, err)
-		return code.ExitCode()
+		return code.code
 	}
 	render.Error(a.err, err)
 	return 1
@@ -136,9 +136,9 @@ func (a *app) root(name string, args []string) *cobra.Command {
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.SetOut(a.out)
 	cmd.SetErr(a.err)
-	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{errdef.WithHint(err, fmt.Sprintf("see '%s --help'", c.CommandPath()))}
-	})
+	cmd.SetFlagErrorFunc(flagError)
+	cmd.Version = Version
+	cmd.SetVersionTemplate("strata {{.Version}}\n")
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&a.opts.Root, "root", engine.DefaultRoot(), "directory of the store (STRATA_ROOT)")
 	flags.StringVar(&a.opts.Run, "run-dir", "", "directory of running state (STRATA_RUN; else below /run or the user's own run directory)")
@@ -156,6 +156,9 @@ func (a *app) root(name string, args []string) *cobra.Command {
 func (a *app) unknown(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return cmd.Help()
+	}
+	if cmd.Parent() == nil && word(dockerCommands, args[0]) {
+		return usageError{errdef.WithHint(fmt.Errorf("docker's command %q: %w yet", args[0], errdef.ErrUnsupported), fmt.Sprintf("'%s --help' lists what there is", cmd.CommandPath()))}
 	}
 	err := fmt.Errorf("%q is not a %s command", args[0], cmd.CommandPath())
 	hint := fmt.Sprintf("see '%s --help'", cmd.CommandPath())

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"strata/internal/cli/render"
 	"strata/internal/engine"
+	"strata/internal/errdef"
 	"strata/internal/image"
 	"strata/internal/reference"
 )
@@ -117,6 +119,10 @@ func (a *app) rmi() *cobra.Command {
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
 				done, err := e.RemoveImages(cmd.Context(), args, o)
 				a.printDeleted(done)
+				if o.Force && errors.Is(err, errdef.ErrNotFound) {
+					render.Error(a.err, err) // it promises only that they are gone
+					return nil
+				}
 				return err
 			})
 		},

@@ -8,13 +8,21 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
+	"strata/internal/cli/render"
 	"strata/internal/container"
 	"strata/internal/engine"
+	"strata/internal/errdef"
 )
 
 // each runs fn on every named container, goes on after a failure, and prints what was named when it went well.
 func (a *app) each(ctx context.Context, names []string, fn func(s *container.Store, rec container.Record) error) error {
+	return a.eachOf(ctx, names, false, fn)
+}
+
+// eachOf is [app.each] that may forgive, with a word, a container that is not there: rm -f promises only that it is gone.
+func (a *app) eachOf(ctx context.Context, names []string, forgive bool, fn func(s *container.Store, rec container.Record) error) error {
 	return a.with(ctx, func(e *engine.Engine) error {
 		s, err := e.Containers()
 		if err != nil {
@@ -25,6 +33,10 @@ func (a *app) each(ctx context.Context, names []string, fn func(s *container.Sto
 			rec, err := s.Lookup(ctx, name)
 			if err == nil {
 				err = fn(s, rec)
+			}
+			if forgive && errors.Is(err, errdef.ErrNotFound) {
+				render.Error(a.err, err)
+				continue
 			}
 			if err != nil {
 				errs = append(errs, err)
@@ -61,15 +73,15 @@ func (a *app) start() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			if !attach && !stdin {
-				return a.engineFailure(a.each(ctx, args, func(s *container.Store, rec container.Record) error {
+				return runFailure(a.each(ctx, args, func(s *container.Store, rec container.Record) error {
 					_, err := s.Start(ctx, rec, container.StartOptions{})
 					return err
-				}))
+				}), 1)
 			}
 			if len(args) > 1 {
 				return usagef("cannot attach to several containers at once: name one")
 			}
-			return a.engineFailure(a.one(ctx, args[0], func(s *container.Store, rec container.Record) error {
+			return runFailure(a.one(ctx, args[0], func(s *container.Store, rec container.Record) error {
 				res, err := s.Start(ctx, rec, container.StartOptions{
 					Attach: true, DetachKeys: detachKeys, SigProxy: true, Streams: a.streams(stdin),
 				})
@@ -77,7 +89,7 @@ func (a *app) start() *cobra.Command {
 					return err
 				}
 				return exitWith(res)
-			}))
+			}), 1)
 		},
 	}
 	cmd.Flags().BoolVarP(&attach, "attach", "a", false, "attach to its output and pass signals on")
@@ -94,8 +106,12 @@ func (a *app) attach() *cobra.Command {
 		Short: "Attach to a running container's streams",
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.one(cmd.Context(), args[0], func(s *container.Store, rec container.Record) error {
-				res, err := s.Attach(cmd.Context(), rec, container.AttachOptions{
+			ctx := cmd.Context()
+			if sigProxy {
+				ctx = context.WithoutCancel(ctx) // the signal goes to the container, which ends as it likes
+			}
+			return a.one(ctx, args[0], func(s *container.Store, rec container.Record) error {
+				res, err := s.Attach(ctx, rec, container.AttachOptions{
 					Streams: a.streams(!noStdin), DetachKeys: detachKeys, SigProxy: sigProxy,
 				})
 				if err != nil {
@@ -125,13 +141,16 @@ func (a *app) exec() *cobra.Command {
 				return err
 			}
 			o.Args, o.Streams = args[1:], a.streams(stdin)
-			return a.engineFailure(a.one(cmd.Context(), args[0], func(s *container.Store, rec container.Record) error {
+			if o.Tty && stdin && !o.Detach && !term.IsTerminal(int(a.in.Fd())) {
+				return failure{noTerminal(), 1}
+			}
+			return runFailure(a.one(cmd.Context(), args[0], func(s *container.Store, rec container.Record) error {
 				res, err := s.Exec(cmd.Context(), rec, o)
 				if err != nil {
 					return err
 				}
 				return exitWith(res)
-			}))
+			}), 1)
 		},
 	}
 	fl := cmd.Flags()
@@ -220,7 +239,7 @@ func (a *app) rm() *cobra.Command {
 		Short: "Remove containers",
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd.Context(), args, func(s *container.Store, rec container.Record) error {
+			return a.eachOf(cmd.Context(), args, o.Force, func(s *container.Store, rec container.Record) error {
 				return s.Remove(cmd.Context(), rec, o)
 			})
 		},

@@ -181,7 +181,7 @@ func (a *app) containerPrune() *cobra.Command {
 		Short: "Remove all containers that do not run",
 		Args:  exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.confirm(force, "This removes all containers that do not run."); err != nil {
+			if err := a.confirm(cmd.Context(), force, "This removes all containers that do not run."); err != nil {
 				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {

@@ -13,6 +13,7 @@ import (
 	"strata/internal/container"
 	"strata/internal/engine"
 	"strata/internal/errdef"
+	"strata/internal/runtime"
 )
 
 // createFlags are those that run and create share.
@@ -146,16 +147,19 @@ func (a *app) run() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if _, err := container.ParseDetachKeys(detachKeys); err != nil {
+				return usageError{err}
+			}
 			o.Config.AttachStdout, o.Config.AttachStderr = !detach, !detach
 			o.Config.AttachStdin, o.Config.StdinOnce = f.stdin && !detach, f.stdin && !detach
-			return a.engineFailure(a.with(cmd.Context(), func(e *engine.Engine) error {
+			return runFailure(a.with(cmd.Context(), func(e *engine.Engine) error {
 				if f.tty && f.stdin && !detach && !term.IsTerminal(int(a.in.Fd())) {
 					return notTerminal(cmd.Context(), e, o)
 				}
 				return a.runContainer(cmd.Context(), e, o, f.cidfile, container.StartOptions{
 					Attach: !detach, DetachKeys: detachKeys, SigProxy: sigProxy, Streams: a.streams(f.stdin),
 				})
-			}))
+			}), 125)
 		},
 	}
 	f.add(cmd)
@@ -170,7 +174,11 @@ func notTerminal(ctx context.Context, e *engine.Engine, o engine.CreateOptions) 
 	if _, err := e.Resolve(ctx, o.Image, o.Pull); err != nil {
 		return err
 	}
-	return usageError{errdef.WithHint(errors.New("the input device is not a TTY"), "leave -t out when standard input is a pipe or a file")}
+	return usageError{noTerminal()}
+}
+
+func noTerminal() error {
+	return errdef.WithHint(errors.New("the input device is not a TTY"), "leave -t out when standard input is a pipe or a file")
 }
 
 func (a *app) runContainer(ctx context.Context, e *engine.Engine, o engine.CreateOptions, cidfile string, so container.StartOptions) error {
@@ -212,22 +220,28 @@ func (a *app) streams(stdin bool) container.Streams {
 	return s
 }
 
-// engineFailure gives an error of run, create, start or exec docker's exit code: 125 unless it says another.
-func (a *app) engineFailure(err error) error {
+// runFailure gives an error of run, create, start or exec docker's exit code: 126 and 127 when the command in the container
+// could not be started, other for everything else.
+func runFailure(err error, other int) error {
 	var st status
-	var code interface{ ExitCode() int }
-	if err == nil || errors.As(err, &st) || errors.As(err, &code) {
+	var usage usageError
+	if err == nil || errors.As(err, &st) || errors.As(err, &usage) {
 		return err
 	}
-	return failure125{err}
+	var start *runtime.StartError
+	if errors.As(err, &start) {
+		return failure{err, start.Exit}
+	}
+	return failure{err, other}
 }
 
-type failure125 struct{ error }
+// failure is an error with the exit code that docker has for it.
+type failure struct {
+	error
+	code int
+}
 
-func (f failure125) Unwrap() error { return f.error }
-
-// ExitCode is docker's for an error of the engine itself.
-func (failure125) ExitCode() int { return 125 }
+func (f failure) Unwrap() error { return f.error }
 
 func (a *app) create() *cobra.Command {
 	var f createFlags
@@ -241,7 +255,7 @@ func (a *app) create() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.engineFailure(a.with(cmd.Context(), func(e *engine.Engine) error {
+			return runFailure(a.with(cmd.Context(), func(e *engine.Engine) error {
 				rec, err := e.Create(cmd.Context(), o)
 				if err != nil {
 					return err
@@ -251,7 +265,7 @@ func (a *app) create() *cobra.Command {
 				}
 				fmt.Fprintln(a.out, rec.ID)
 				return nil
-			}))
+			}), 125)
 		},
 	}
 	f.add(cmd)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,27 +11,43 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"strata/internal/cli/render"
 	"strata/internal/engine"
 	"strata/internal/errdef"
 )
 
-// confirm asks on a terminal; elsewhere it wants --force.
-func (a *app) confirm(force bool, what string) error {
+// confirm asks, on a terminal or whoever answers on standard input, and waits for the answer or the end of ctx.
+func (a *app) confirm(ctx context.Context, force bool, what string) error {
 	if force {
 		return nil
 	}
-	if !term.IsTerminal(int(a.in.Fd())) {
-		return usageError{errdef.WithHint(errors.New("nobody is there to confirm"), "add --force")}
+	// Before anybody is asked: for a plain user the program starts anew in the user's namespace.
+	if err := a.enter(ctx); err != nil {
+		return err
 	}
 	fmt.Fprintf(a.err, "%s\nGo on? [y/N] ", what)
-	answer, _ := bufio.NewReader(a.in).ReadString('\n')
-	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+	answers := make(chan string, 1)
+	go func() {
+		line, err := bufio.NewReader(a.in).ReadString('\n')
+		if err != nil && line == "" {
+			line = "nobody"
+		}
+		answers <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(a.err)
+		return context.Cause(ctx)
+	case answer := <-answers:
+		switch answer {
+		case "y", "yes":
+			return nil
+		case "nobody":
+			return usageError{errdef.WithHint(errors.New("nobody is there to confirm"), "add --force")}
+		}
 		return errors.New("nothing was done")
 	}
-	return nil
 }
 
 func (a *app) systemDf() *cobra.Command {
@@ -92,7 +109,7 @@ func (a *app) systemPrune() *cobra.Command {
 			if all {
 				what = "This removes all containers that do not run, all images without a container, and the whole build cache."
 			}
-			if err := a.confirm(force, what); err != nil {
+			if err := a.confirm(cmd.Context(), force, what); err != nil {
 				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
@@ -134,7 +151,7 @@ func (a *app) imagePrune() *cobra.Command {
 			if all {
 				what = "This removes all images without a container."
 			}
-			if err := a.confirm(force, what); err != nil {
+			if err := a.confirm(cmd.Context(), force, what); err != nil {
 				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
@@ -161,7 +178,7 @@ func (a *app) builderPrune() *cobra.Command {
 		Short: "Remove build cache",
 		Args:  exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.confirm(force, "This removes build cache."); err != nil {
+			if err := a.confirm(cmd.Context(), force, "This removes build cache."); err != nil {
 				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
@@ -227,7 +244,7 @@ func (a *app) systemReset() *cobra.Command {
 		Short: "Remove the whole store: images, volumes, build cache",
 		Args:  exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.confirm(force, "This removes all images, all volumes and the build cache in "+a.opts.Root+"."); err != nil {
+			if err := a.confirm(cmd.Context(), force, "This removes all images, all volumes and the build cache in "+a.opts.Root+"."); err != nil {
 				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error { return e.Reset(cmd.Context()) })

@@ -163,6 +163,10 @@ func (s *Store) mounts(rec Record, root *rootfs.Root) ([]specs.Mount, error) {
 		if o := rec.Host.Tmpfs[dest]; o != "" {
 			options = append(options, strings.Split(o, ",")...)
 		}
+		// Without a mode the runtime takes that of the mount point, which it may just have made.
+		if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "mode=") }) {
+			options = append(options, "mode=1777")
+		}
 		users = append(users, specs.Mount{Destination: path.Clean(dest), Type: "tmpfs", Source: "tmpfs", Options: options})
 	}
 	slices.SortStableFunc(users, func(a, b specs.Mount) int {

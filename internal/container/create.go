@@ -293,6 +293,8 @@ func ParseBind(spec string) (Bind, error) {
 			case "ro":
 				b.ReadOnly = true
 			case "rw", "rprivate":
+			case "z", "Z", "cached", "delegated", "consistent":
+				// Labels for SELinux and hints for virtual machines: without these, as in docker, they say nothing.
 			default:
 				return bad("option " + opt + " is not known")
 			}

@@ -294,7 +294,7 @@ func TestPauseAndSnapshot(t *testing.T) {
 	if rec = lookup(t, s, rec.ID); rec.State.Status != Paused {
 		t.Errorf("%+v", rec.State)
 	}
-	err = s.MountTree(rec, func(dir string) error {
+	err = s.MountTree(rec, t.TempDir(), func(dir string) error {
 		if raw, err := os.ReadFile(filepath.Join(dir, "data/file")); string(raw) != "from the image" {
 			t.Errorf("%q %v", raw, err)
 		}

@@ -62,14 +62,9 @@ func (s *Store) frozen(ctx context.Context, rec Record, noPause bool, fn func() 
 	return errors.Join(err, s.opt.Runtime.Resume(context.WithoutCancel(ctx), rec.ID))
 }
 
-// MountTree runs fn with a directory that shows the container's tree, read-only and without what is mounted into it.
-// The mount is private to this process: fn must do its file work in its own goroutine. A running container goes on.
-func (s *Store) MountTree(rec Record, fn func(dir string) error) error {
-	dir, err := os.MkdirTemp(s.opt.Place.Run, "tree-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(dir)
+// MountTree shows the container's tree, read-only and without what is mounted into it, in the empty directory dir while fn
+// runs. The mount is private to this process: fn must do its file work in its own goroutine. A running container goes on.
+func (s *Store) MountTree(rec Record, dir string, fn func(dir string) error) error {
 	return mount.Private(func() error {
 		if err := s.showTree(rec, dir); err != nil {
 			return fmt.Errorf("container %s: %w", rec.Name, err)

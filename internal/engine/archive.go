@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -117,7 +119,15 @@ func (e *Engine) Export(ctx context.Context, ref string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := s.MountTree(rec, func(dir string) error { return layer.WriteTree(ctx, w, dir) }); err != nil {
+	dir, err := e.runTemp(ctx)
+	if err != nil {
+		return err
+	}
+	dir = filepath.Join(dir, "tree")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := s.MountTree(rec, dir, func(dir string) error { return layer.WriteTree(ctx, w, dir) }); err != nil {
 		return fmt.Errorf("export %q: %w", rec.Name, err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"strata/internal/build"
 	"strata/internal/dockerfile"
@@ -82,7 +83,7 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) (BuildResult, error)
 }
 
 func (e *Engine) execute(ctx context.Context, plan *build.Plan, o BuildOptions) (*oci.Image, error) {
-	deps, err := e.buildDeps(o)
+	deps, err := e.buildDeps(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -111,11 +112,19 @@ func (r resolver) ResolveImage(ctx context.Context, name string, _ oci.Platform)
 	return build.Base{Name: full, Digest: img.Record.Manifest.Digest, ID: img.ID, Config: img.Config, Layers: img.DiffIDs()}, nil
 }
 
-func (e *Engine) buildDeps(o BuildOptions) (build.Deps, error) {
+func (e *Engine) buildDeps(ctx context.Context, o BuildOptions) (build.Deps, error) {
+	run, err := e.runTemp(ctx)
+	if err != nil {
+		return build.Deps{}, err
+	}
+	logs, err := e.newBuildLogs()
+	if err != nil {
+		return build.Deps{}, err
+	}
 	d := build.Deps{
 		CacheDir: e.cacheDir(),
-		LogDir:   filepath.Join(e.opts.Root, "builds"),
-		RunDir:   filepath.Join(e.opts.Run, "builds"),
+		LogDir:   logs,
+		RunDir:   run,
 		TempDir:  e.tempDir,
 		Hold:     e.hold,
 		Layers:   e.layers,
@@ -135,6 +144,30 @@ func (e *Engine) buildDeps(o BuildOptions) (build.Deps, error) {
 	}
 	d.Context, err = build.NewContext(o.Context, ignore, name, filepath.Join(e.cacheDir(), "context"))
 	return d, err
+}
+
+// keptLogs is of how many builds the steps' output is kept.
+const keptLogs = 30
+
+// newBuildLogs names a directory for the output of this build's steps, and removes those of old builds. It is made when the
+// first step prints something.
+func (e *Engine) newBuildLogs() (string, error) {
+	dir := filepath.Join(e.opts.Root, "builds")
+	old, err := os.ReadDir(dir) // by name, which begins with the time
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	for len(old) >= keptLogs {
+		if err := os.RemoveAll(filepath.Join(dir, old[0].Name())); err != nil {
+			return "", err
+		}
+		old = old[1:]
+	}
+	l, err := e.acquire()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000000000Z")+"-"+l.Name()), nil
 }
 
 // ignoreFile reads what the context leaves out: the Dockerfile's own file goes before the context's.

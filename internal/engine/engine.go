@@ -109,7 +109,7 @@ func (e *Engine) Close() error {
 	if e.lease == nil {
 		return nil
 	}
-	return e.lease.Release()
+	return e.release(e.lease)
 }
 
 // Root is the store's directory, absolute.

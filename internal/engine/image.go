@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"strata/internal/base"
@@ -138,24 +139,25 @@ func (e *Engine) PruneImages(ctx context.Context, all bool, filters []string) ([
 	return done, freed, err
 }
 
-// applyChanges applies Dockerfile instructions that only change the config, as commit and import take them.
+// applyChanges applies Dockerfile instructions that only change the config, as commit and import take them, in order.
 func applyChanges(ctx context.Context, img *oci.Image, changes []string) error {
-	if len(changes) == 0 {
-		return nil
+	for _, change := range changes {
+		f, err := dockerfile.Parse(strings.NewReader("FROM base\n"+change+"\n"), "--change")
+		if err != nil {
+			return err
+		}
+		plan, err := build.NewPlan(ctx, f, given{img}, build.Options{})
+		if err != nil {
+			return err
+		}
+		// A WORKDIR is a step of a build because it makes the directory; a container's is made when it starts.
+		makes := func(s *build.Step) bool { return s.Kind != build.KindWorkdir }
+		if len(plan.Stages) != 1 || slices.ContainsFunc(plan.Target.Steps, makes) {
+			return errdef.WithHint(fmt.Errorf("--change %q: it changes more than the config: %w", change, errdef.ErrInvalid),
+				"these can be changed: CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR")
+		}
+		img.Config = plan.Target.Image.Config
 	}
-	f, err := dockerfile.Parse(strings.NewReader("FROM base\n"+strings.Join(changes, "\n")+"\n"), "--change")
-	if err != nil {
-		return err
-	}
-	plan, err := build.NewPlan(ctx, f, given{img}, build.Options{})
-	if err != nil {
-		return err
-	}
-	if len(plan.Stages) != 1 || len(plan.Target.Steps) > 0 {
-		return fmt.Errorf("--change %q: only instructions that change the config (CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR HEALTHCHECK): %w",
-			strings.Join(changes, "; "), errdef.ErrInvalid)
-	}
-	img.Config = plan.Target.Image.Config
 	return nil
 }
 

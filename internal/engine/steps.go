@@ -23,7 +23,7 @@ type steps struct {
 
 // run runs one step's bundle.
 func (s *steps) run(ctx context.Context, id, bundle string, stdout, stderr *os.File) (int, error) {
-	s.once.Do(func() { s.err = s.start() })
+	s.once.Do(func() { s.err = s.start(ctx) })
 	if s.err != nil {
 		return 0, s.err
 	}
@@ -34,10 +34,16 @@ func (s *steps) run(ctx context.Context, id, bundle string, stdout, stderr *os.F
 	return s.plain.Run(ctx, id, bundle, stdio, nil)
 }
 
-func (s *steps) start() (err error) {
-	if s.plain, err = s.e.findRuntime(); err != nil {
+func (s *steps) start(ctx context.Context) error {
+	found, err := s.e.findRuntime()
+	if err != nil {
 		return err
 	}
+	dir, err := s.e.runTemp(ctx)
+	if err != nil {
+		return err
+	}
+	s.plain = &runtime.Runtime{Path: found.Path, State: stepState(dir)}
 	s.runner, err = s.plain.Runner()
 	if errors.Is(err, errdef.ErrUnavailable) {
 		return nil

@@ -101,6 +101,23 @@ func (l *Lease) Hold(ctx context.Context, names ...string) error {
 	})
 }
 
+// Name tells this lease from all others of its store, dead ones included.
+func (l *Lease) Name() string { return filepath.Base(l.path) }
+
+// Alive reports whether the process that holds the lease of that name lives.
+func (l *Leases) Alive(name string) bool {
+	path := filepath.Join(l.dir, filepath.Base(name))
+	if _, err := os.Stat(path); err != nil {
+		return false
+	}
+	lock, err := atomicfile.TryExclusive(path)
+	if err != nil {
+		return true
+	}
+	_ = lock.Unlock() // whoever sweeps removes the file
+	return false
+}
+
 // TempDir is a directory of this lease's own, made on first use, removed with it.
 func (l *Lease) TempDir() (string, error) {
 	dir := l.path + tmpSuffix

@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"strata/internal/record"
+	"strata/internal/runtime"
+)
+
+// runTemp is a directory for running state of this engine's own, removed with its lease. What a killed process left in
+// its directory the next one that makes such a directory clears away, with what still runs of it.
+func (e *Engine) runTemp(ctx context.Context) (string, error) {
+	l, err := e.acquire()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(e.runTemps(), l.Name())
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	return dir, e.clearDead(ctx)
+}
+
+// runTemps is where the engines of this store have their directories: other stores may share the run directory.
+func (e *Engine) runTemps() string {
+	sum := sha256.Sum256([]byte(e.opts.Root))
+	return filepath.Join(e.opts.Run, "tmp", hex.EncodeToString(sum[:6]))
+}
+
+func (e *Engine) clearDead(ctx context.Context) error {
+	entries, err := os.ReadDir(e.runTemps())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, entry := range entries {
+		if !e.leases.Alive(entry.Name()) {
+			errs = append(errs, e.clearRun(ctx, filepath.Join(e.runTemps(), entry.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// clearRun ends the build steps that a killed process left in dir and removes it.
+func (e *Engine) clearRun(ctx context.Context, dir string) error {
+	state := stepState(dir)
+	containers, err := os.ReadDir(state)
+	if err == nil && len(containers) > 0 {
+		if r, err := e.findRuntime(); err == nil {
+			own := runtime.Runtime{Path: r.Path, State: state}
+			for _, c := range containers {
+				if c.IsDir() {
+					_ = own.Delete(ctx, c.Name(), true) // half made ones have nothing that runs
+				}
+			}
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// stepState is where the runtime keeps what it knows of a build's steps.
+func stepState(dir string) string { return filepath.Join(dir, "runtime") }
+
+// release ends the lease and removes the running state that went with it.
+func (e *Engine) release(l *record.Lease) error {
+	return errors.Join(os.RemoveAll(filepath.Join(e.runTemps(), l.Name())), l.Release())
+}
