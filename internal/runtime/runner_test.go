@@ -61,7 +61,7 @@ func TestRealRunnerSame(t *testing.T) {
 		w.Close()
 		want, err := io.ReadAll(r)
 		must(t, err)
-		_, got := shown(t, n, id(t), b.bundle)
+		_, got := shown(t, n, fmt.Sprint(id(t), "-", i), b.bundle)
 		if got != string(want) || !strings.Contains(got, "Seccomp:\t2") {
 			t.Errorf("%d: warm:\n%s\ncold:\n%s", i, got, want)
 		}
@@ -72,11 +72,12 @@ func TestRealRunnerEnds(t *testing.T) {
 	b, n := newRunner(t)
 	b.write(t, b.params(prog, "exit", "7"))
 	var pid int
-	code, err := n.Run(t.Context(), id(t), b.bundle, runtime.Stdio{}, func(p int) { pid = p })
+	// A runner frees an id only a moment after its reply, so each run has its own.
+	code, err := n.Run(t.Context(), id(t)+"-exit", b.bundle, runtime.Stdio{}, func(p int) { pid = p })
 	if code != 7 || err != nil || pid <= 0 {
 		t.Errorf("%d, %v, pid %d", code, err, pid)
 	}
-	for _, tc := range []struct {
+	for i, tc := range []struct {
 		arg, message string
 		exit         int
 	}{
@@ -84,12 +85,12 @@ func TestRealRunnerEnds(t *testing.T) {
 		{"/no/such", `exec: "/no/such": stat /no/such: no such file or directory`, 127},
 	} {
 		b.write(t, b.params(tc.arg))
-		_, err := n.Run(t.Context(), id(t), b.bundle, runtime.Stdio{}, func(int) { t.Errorf("%s has started", tc.arg) })
+		_, err := n.Run(t.Context(), id(t)+"-"+filepath.Base(tc.arg)+"-"+strconv.Itoa(i), b.bundle, runtime.Stdio{}, func(int) { t.Errorf("%s has started", tc.arg) })
 		startError(t, err, tc.exit, tc.message)
 	}
 	b.write(t, b.params(prog, "sleep"))
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = n.Run(ctx, id(t), b.bundle, runtime.Stdio{}, func(int) { cancel() })
+	_, err = n.Run(ctx, id(t)+"-cancel", b.bundle, runtime.Stdio{}, func(int) { cancel() })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
