@@ -26,9 +26,6 @@ type StartError struct {
 
 func (e *StartError) Error() string { return e.Message }
 
-// ExitCode is docker's exit status for it.
-func (e *StartError) ExitCode() int { return e.Exit }
-
 // maxLog bounds what is read of a runtime's log: the last message of its last run.
 const maxLog = 256 << 10
 
