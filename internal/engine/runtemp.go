@@ -34,6 +34,9 @@ func (e *Engine) runTemps() string {
 
 func (e *Engine) clearDead(ctx context.Context) error {
 	entries, err := os.ReadDir(e.runTemps())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (e *Engine) Sweep(ctx context.Context) (int64, error) {
 		freed, err = e.discard(roots, trash)
 		return err
 	})
-	return freed, errors.Join(err, emptyDir(trash))
+	return freed, errors.Join(err, emptyDir(trash), e.clearDead(ctx))
 }
 
 // roots names all that must stay.
