@@ -146,6 +146,7 @@ func runScripts(t *testing.T, dir string) {
 			"waitfor":  waitfor,
 			"sameset":  sameset,
 			"mkbig":    mkbig,
+			"registry": startRegistry,
 		},
 	})
 }

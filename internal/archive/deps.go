@@ -13,9 +13,8 @@ import (
 
 // LayerWriter takes layers: layer.Store.
 type LayerWriter interface {
-	Ingest(ctx context.Context, tar io.Reader, want oci.DiffID) (layer.Meta, error)
+	layer.BlobTaker
 	Stat(id oci.DiffID) (layer.Meta, error)
-	AddBlob(ctx context.Context, id oci.DiffID, b layer.Blob) error
 	Sync(ctx context.Context) error
 }
 

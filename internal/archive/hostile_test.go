@@ -89,7 +89,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"layout: layer missing", without(1), errdef.ErrCorrupt, strings.TrimPrefix(files[1].name, "blobs/sha256/")},
 		{"layout: manifest missing", without(3), errdef.ErrCorrupt, files[3].name},
 		{"layout: config damaged", damaged(0), errdef.ErrCorrupt, files[0].name},
-		{"layout: layer damaged", damaged(1), errdef.ErrCorrupt, "blob has digest"},
+		{"layout: layer damaged", damaged(1), errdef.ErrCorrupt, "its bytes have digest"},
 		{"layout: manifest damaged", damaged(3), errdef.ErrCorrupt, files[3].name},
 		{"layout: layer of another size", append(without(1), short), errdef.ErrCorrupt, "bytes instead of"},
 		{"layout: artifact", []file{blob(artifact), {name: "index.json", data: indexOf(describe(ocispec.MediaTypeImageManifest, artifact))}}, errdef.ErrUnsupported, "helm"},
@@ -126,7 +126,7 @@ func TestLoadChecksTheBlobToo(t *testing.T) {
 	files, desc := layout("amd64", "base")
 	files[1].data = files[1].data[:4] + "\x01" + files[1].data[5:] // the time in the gzip header
 	s, _, err := load(t, append(files, file{name: "index.json", data: indexOf(desc)})...)
-	if !errors.Is(err, errdef.ErrCorrupt) || !strings.Contains(err.Error(), "blob has digest") {
+	if !errors.Is(err, errdef.ErrCorrupt) || !strings.Contains(err.Error(), "its bytes have digest") {
 		t.Errorf("%v", err)
 	}
 	s.nothingLeft(t)

@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,13 +15,7 @@ import (
 const (
 	// imageNameAnnotation is containerd's and BuildKit's: the full name of an image in index.json.
 	imageNameAnnotation = "io.containerd.image.name"
-	// referenceTypeAnnotation marks what is about an image and not one: an attestation.
-	referenceTypeAnnotation = "vnd.docker.reference.type"
-
-	dockerListType   = "application/vnd.docker.distribution.manifest.list.v2+json"
-	dockerConfigType = "application/vnd.docker.container.image.v1+json"
-
-	// maxNesting bounds indexes within indexes, maxManifests what one load looks at.
+	// maxNesting bounds indexes within indexes, maxManifests what one load looks at beside its plan.
 	maxNesting   = 4
 	maxManifests = 1000
 )
@@ -73,10 +66,8 @@ func planManifest(src source, desc ocispec.Descriptor) (plannedImage, error) {
 	if err != nil {
 		return img, err
 	}
-	switch m.Config.MediaType {
-	case ocispec.MediaTypeImageConfig, dockerConfigType, "":
-	default:
-		return img, fmt.Errorf("not an image but an artifact of type %.100q: %w", m.Config.MediaType, errdef.ErrUnsupported)
+	if err := oci.CheckConfigType(m.Config.MediaType); err != nil {
+		return img, err
 	}
 	if err := img.readConfig(src, blobName(m.Config.Digest), m.Config.Digest); err != nil {
 		return img, err
@@ -89,19 +80,11 @@ func readIndex(src source, name string, want digest.Digest) (*ocispec.Index, err
 	if err != nil {
 		return nil, err
 	}
-	var x ocispec.Index
-	if err := json.Unmarshal(raw, &x); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", name, errdef.ErrInvalid, err)
+	x, err := oci.ParseIndex(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if len(x.Manifests) > maxManifests {
-		return nil, fmt.Errorf("%s: %d manifests (at most %d): %w", name, len(x.Manifests), maxManifests, errdef.ErrLimit)
-	}
-	for _, d := range x.Manifests {
-		if _, err := oci.ParseDigest(string(d.Digest)); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return &x, nil
+	return x, nil
 }
 
 // annotatedName is the name that index.json gives a manifest, or "". The OCI annotation may be a tag only, from which no
@@ -118,9 +101,7 @@ func annotatedName(d ocispec.Descriptor) string {
 
 // choose drops what is no image, and images for other machines where there is one of the same name for this.
 func choose(all []ocispec.Descriptor) []ocispec.Descriptor {
-	images := slices.DeleteFunc(slices.Clone(all), func(d ocispec.Descriptor) bool {
-		return d.Annotations[referenceTypeAnnotation] != "" || d.Platform != nil && d.Platform.OS == "unknown"
-	})
+	images := oci.Images(all)
 	native := map[string]bool{}
 	for _, d := range images {
 		native[annotatedName(d)] = native[annotatedName(d)] || d.Platform != nil && isHost(*d.Platform)
@@ -136,13 +117,9 @@ func isHost(p oci.Platform) bool {
 		(p.Variant == "" || host.Variant == "" || p.Variant == host.Variant)
 }
 
-func isIndex(d ocispec.Descriptor) bool {
-	return d.MediaType == ocispec.MediaTypeImageIndex || d.MediaType == dockerListType
-}
-
 // forHost gives the manifest that d stands for on this machine: d itself, or one in the index that d is.
 func forHost(src source, d ocispec.Descriptor, depth int) (ocispec.Descriptor, error) {
-	if !isIndex(d) {
+	if !oci.IsIndex(d.MediaType) {
 		return d, nil
 	}
 	if depth == maxNesting {
@@ -152,31 +129,15 @@ func forHost(src source, d ocispec.Descriptor, depth int) (ocispec.Descriptor, e
 	if err != nil {
 		return d, err
 	}
-	images := choose(x.Manifests)
-	native := slices.IndexFunc(images, func(d ocispec.Descriptor) bool { return d.Platform != nil && isHost(*d.Platform) })
-	switch {
-	case native >= 0:
-		return forHost(src, images[native], depth+1)
-	case len(images) == 1:
+	// A lone image is what the archive was made for, whatever it says of itself.
+	if images := oci.Images(x.Manifests); len(images) == 1 {
 		return forHost(src, images[0], depth+1)
 	}
-	return d, fmt.Errorf("index %s: no image for %s; it has %s: %w", d.Digest, oci.Format(oci.Host()), platforms(images), errdef.ErrUnsupported)
-}
-
-func platforms(images []ocispec.Descriptor) string {
-	var list []string
-	for _, d := range images {
-		if d.Platform != nil {
-			list = append(list, oci.Format(*d.Platform))
-		}
+	chosen, err := oci.Choose(x.Manifests, oci.Host())
+	if err != nil {
+		return d, fmt.Errorf("index %s: %w", d.Digest, err)
 	}
-	if list == nil {
-		return "none that says for what machine it is"
-	}
-	if len(list) > 10 {
-		list = append(list[:10], "…")
-	}
-	return strings.Join(list, ", ")
+	return forHost(src, chosen, depth+1)
 }
 
 // manifestsByConfig finds the OCI manifests that a docker archive has beside its own documents. They are an addition:
@@ -194,7 +155,7 @@ func manifestsByConfig(src source) map[digest.Digest][]byte {
 			if left--; left < 0 {
 				return
 			}
-			if isIndex(d) {
+			if oci.IsIndex(d.MediaType) {
 				if depth < maxNesting {
 					walk(blobName(d.Digest), d.Digest, depth+1)
 				}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -117,23 +116,13 @@ func (l *loader) layers(ctx context.Context, images []plannedImage) error {
 
 // layer stores one layer unless it is there, and reports.
 func (l *loader) layer(ctx context.Context, p plannedLayer) error {
-	report := reporter{sink: l.sink, id: string(p.diffID), name: "layer " + p.diffID.Hex()[:12]}
-	report.emit(progress.Started, nil)
-	cached, err := l.store(ctx, p, &report)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		report.emit(progress.Canceled, nil)
-	case err != nil:
-		report.emit(progress.Failed, err)
-	case cached:
-		report.emit(progress.Cached, nil)
-	default:
-		report.emit(progress.Done, nil)
-	}
+	task := progress.Begin(l.sink, string(p.diffID), "layer "+p.diffID.Hex()[:12])
+	cached, err := l.store(ctx, p, task)
+	task.End(ctx, cached, err)
 	return err
 }
 
-func (l *loader) store(ctx context.Context, p plannedLayer, report *reporter) (cached bool, err error) {
+func (l *loader) store(ctx context.Context, p plannedLayer, task *progress.Task) (cached bool, err error) {
 	if err := l.d.hold(ctx, image.LayerName(p.diffID)); err != nil {
 		return false, err
 	}
@@ -145,70 +134,9 @@ func (l *loader) store(ctx context.Context, p plannedLayer, report *reporter) (c
 		return false, err
 	}
 	defer r.Close()
-	report.total = size
-	if err := l.ingest(ctx, io.TeeReader(r, report), p); err != nil {
+	task.Note, task.Total = "reading", size
+	if _, err := layer.IngestBlob(ctx, l.d.Layers, io.TeeReader(r, task), p.blob, p.diffID); err != nil {
 		return false, fmt.Errorf("archive member %s: %w", p.member, err)
 	}
-	if p.blob.Digest == "" || p.blob.Digest == digest.Digest(p.diffID) {
-		return false, nil
-	}
-	return false, l.d.Layers.AddBlob(ctx, p.diffID, p.blob)
-}
-
-// ingest stores a layer from its member's bytes, which must be the blob that p describes, if it does, and decompress to
-// the layer.
-func (l *loader) ingest(ctx context.Context, r io.Reader, p plannedLayer) error {
-	// An uncompressed blob's digest is the diffID, which the layer store checks.
-	check := p.blob.Digest != "" && p.blob.Digest != digest.Digest(p.diffID)
-	hash := digest.SHA256.Hash()
-	if check {
-		r = io.TeeReader(r, hash)
-	}
-	tar, _, err := layer.Decompress(r)
-	if err != nil {
-		return err
-	}
-	_, err = l.d.Layers.Ingest(ctx, tar, p.diffID)
-	if e := tar.Close(); err == nil {
-		err = e
-	}
-	if !check || ctx.Err() != nil {
-		return err
-	}
-	// After a failure too: that the blob is not the one that was meant says more than what is wrong inside it.
-	if _, e := io.Copy(io.Discard, r); e != nil {
-		return errors.Join(err, e)
-	}
-	if got := digest.NewDigest(digest.SHA256, hash); got != p.blob.Digest {
-		return fmt.Errorf("blob has digest %s, not %s: %w", got, p.blob.Digest, errdef.ErrCorrupt)
-	}
-	return err
-}
-
-// reporter emits the events of one layer. As a Writer it counts the bytes that were read.
-type reporter struct {
-	sink           progress.Sink
-	id, name       string
-	current, total int64
-	told           int64
-}
-
-// reportEvery is how many bytes pass between two Status events.
-const reportEvery = 1 << 20
-
-func (p *reporter) Write(b []byte) (int, error) {
-	p.current += int64(len(b))
-	if p.current-p.told >= reportEvery {
-		p.told = p.current
-		p.emit(progress.Status, nil)
-	}
-	return len(b), nil
-}
-
-func (p *reporter) emit(state progress.State, err error) {
-	e := progress.Event{Time: time.Now(), Vertex: p.id, Name: p.name, State: state, Current: p.current, Total: p.total}
-	if err != nil {
-		e.Error = err.Error()
-	}
-	p.sink.Emit(e)
+	return false, nil
 }

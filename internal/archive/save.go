@@ -13,6 +13,7 @@ import (
 
 	"strata/internal/errdef"
 	"strata/internal/image"
+	"strata/internal/layer"
 	"strata/internal/oci"
 	"strata/internal/reference"
 )
@@ -53,7 +54,7 @@ func Save(ctx context.Context, w io.Writer, items []Item, layers LayerReader, o 
 		return err
 	}
 	whole, perLayer := o.split()
-	out, err := compressor(w, whole, o.Level)
+	out, err := layer.Compress(w, whole, o.Level)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (o SaveOptions) check() error {
 	if o.Format != Docker && o.Format != OCI {
 		return fmt.Errorf("archive format %.40q: want %s or %s: %w", string(o.Format), Docker, OCI, errdef.ErrInvalid)
 	}
-	return checkCompression(o.Compression, o.Level)
+	return layer.CheckCompression(o.Compression, o.Level)
 }
 
 // split says what the compression is of.
@@ -154,7 +155,7 @@ func (s *saver) image(ctx context.Context, item Item) ([]ocispec.Descriptor, doc
 		layers = append(layers, desc)
 		entry.Layers = append(entry.Layers, blobName(desc.Digest))
 	}
-	raw, err := manifestOf(img, layers)
+	raw, _, err := img.WithLayers(layers)
 	if err != nil {
 		return nil, entry, err
 	}
@@ -166,28 +167,6 @@ func (s *saver) image(ctx context.Context, item Item) ([]ocispec.Descriptor, doc
 	// In full, as podman writes them: it would take "ubuntu" for localhost/ubuntu. Docker reads both.
 	entry.RepoTags = append(entry.RepoTags, item.Names...)
 	return descriptors(img, raw, item.Names), entry, nil
-}
-
-// manifestOf is the manifest of img with these layers: its own where that says the same, so that its digest stays.
-func manifestOf(img image.Image, layers []ocispec.Descriptor) ([]byte, error) {
-	same := slices.EqualFunc(img.Manifest.Layers, layers, func(a, b ocispec.Descriptor) bool {
-		return a.MediaType == b.MediaType && a.Digest == b.Digest && a.Size == b.Size
-	})
-	if same {
-		return img.RawManifest, nil
-	}
-	if layers == nil {
-		layers = []ocispec.Descriptor{}
-	}
-	return oci.Marshal(ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: ocispec.MediaTypeImageManifest,
-		Config: ocispec.Descriptor{
-			MediaType: ocispec.MediaTypeImageConfig, Digest: img.ID, Size: int64(len(img.RawConfig)),
-		},
-		Layers:      layers,
-		Annotations: img.Manifest.Annotations,
-	})
 }
 
 // descriptors are the entries of index.json: one for each name, or one without.

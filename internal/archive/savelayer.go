@@ -2,14 +2,13 @@ package archive
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"strata/internal/errdef"
+	"strata/internal/layer"
 	"strata/internal/oci"
 )
 
@@ -24,7 +23,7 @@ func (s *saver) layer(ctx context.Context, id oci.DiffID) (ocispec.Descriptor, e
 	}
 	defer tar.Close()
 	var desc ocispec.Descriptor
-	if suffix := mediaSuffix(s.compression); suffix == "" {
+	if suffix := layer.MediaSuffix(s.compression); suffix == "" {
 		desc, err = s.plain(ctx, id, tar)
 	} else {
 		desc, err = s.compressed(ctx, id, tar)
@@ -42,7 +41,7 @@ func (s *saver) plain(ctx context.Context, id oci.DiffID, tar io.Reader) (ocispe
 		return ocispec.Descriptor{}, err
 	}
 	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.Digest(id), Size: meta.Size}
-	return desc, s.out.copy(blobName(desc.Digest), meta.Size, verified(ctx, tar, id))
+	return desc, s.out.copy(blobName(desc.Digest), meta.Size, layer.Verified(ctx, tar, id))
 }
 
 // compressed goes through a temporary file, for the digest names the member and the size stands before it.
@@ -58,11 +57,11 @@ func (s *saver) compressed(ctx context.Context, id oci.DiffID, tar io.Reader) (o
 	defer os.Remove(tmp.Name())
 	defer tmp.Close()
 	hash := digest.SHA256.Hash()
-	z, err := compressor(io.MultiWriter(tmp, hash), s.compression, s.o.Level)
+	z, err := layer.Compress(io.MultiWriter(tmp, hash), s.compression, s.o.Level)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	if _, err := io.Copy(z, verified(ctx, tar, id)); err != nil {
+	if _, err := io.Copy(z, layer.Verified(ctx, tar, id)); err != nil {
 		z.Close()
 		return ocispec.Descriptor{}, err
 	}
@@ -74,7 +73,7 @@ func (s *saver) compressed(ctx context.Context, id oci.DiffID, tar io.Reader) (o
 		_, err = tmp.Seek(0, io.SeekStart)
 	}
 	desc := ocispec.Descriptor{
-		MediaType: ocispec.MediaTypeImageLayer + mediaSuffix(s.compression),
+		MediaType: ocispec.MediaTypeImageLayer + layer.MediaSuffix(s.compression),
 		Digest:    digest.NewDigest(digest.SHA256, hash),
 		Size:      size,
 	}
@@ -82,29 +81,4 @@ func (s *saver) compressed(ctx context.Context, id oci.DiffID, tar io.Reader) (o
 		return desc, err
 	}
 	return desc, s.out.copy(blobName(desc.Digest), size, tmp)
-}
-
-// verified reads a layer's tar; instead of io.EOF it ends with errdef.ErrCorrupt when that was not the layer. It also
-// ends with its context.
-func verified(ctx context.Context, tar io.Reader, id oci.DiffID) io.Reader {
-	return &verifier{ctx: ctx.Err, r: tar, id: id, verifier: digest.Digest(id).Verifier()}
-}
-
-type verifier struct {
-	ctx      func() error
-	r        io.Reader
-	id       oci.DiffID
-	verifier digest.Verifier
-}
-
-func (v *verifier) Read(p []byte) (int, error) {
-	if err := v.ctx(); err != nil {
-		return 0, err
-	}
-	n, err := v.r.Read(p)
-	v.verifier.Write(p[:n])
-	if err == io.EOF && !v.verifier.Verified() {
-		err = fmt.Errorf("layer %s: what is stored gives another tar: %w", v.id, errdef.ErrCorrupt)
-	}
-	return n, err
 }

@@ -47,6 +47,10 @@ type Deps struct {
 	// Run runs the bundle's container id to its end and removes it; code is its exit status. It kills it when ctx ends.
 	Run func(ctx context.Context, id, bundle string, stdout, stderr *os.File) (code int, err error)
 
+	// CA is a bundle of certificates (PEM) that RUN steps are given while they run; nil gives none. Neither keys nor
+	// layers know of it.
+	CA []byte
+
 	// Context of the build; nil when there is none.
 	Context *Context
 	// Slot tells this build from others of the machine, the path of its Dockerfile for example, so that a step that must
@@ -102,10 +106,12 @@ type executor struct {
 	steps map[*Step]*graph.Vertex
 	last  map[*Stage]*graph.Vertex // what the stage comes to
 	work  workspace
+	trust trust
 }
 
 func (x *executor) close() {
 	x.work.close()
+	x.trust.close()
 	if c := x.deps.Context; c != nil && c.root != nil {
 		c.root.Close()
 	}

@@ -93,6 +93,13 @@ func (o *runOp) process(ctx context.Context, t *mounted, out *graph.Output) erro
 	if t.drop, err = t.root.Stubs(stubs); err != nil {
 		return err
 	}
+	if o.x.deps.CA != nil {
+		m, err := o.x.trust.mount(o.x.deps.RunDir, o.x.deps.CA)
+		if err != nil {
+			return fmt.Errorf("certificates: %w", err)
+		}
+		mounts = append(mounts, m)
+	}
 	spec, err := runtime.Spec(runtime.Params{
 		Process: runtime.Process{
 			Args: o.run.Args, Env: o.env(user), Cwd: o.run.Cwd,
@@ -125,13 +132,18 @@ func newID() (string, error) {
 	return "build-" + hex.EncodeToString(raw[:]), nil
 }
 
-// env is the process's environment: what the image and the arguments give, HOME as the user's entry says, the proxies.
+// env is the process's environment: what the image and the arguments give, HOME as the user's entry says, the proxies and
+// the certificates, which no key knows of.
 func (o *runOp) env(user runtime.User) []string {
 	env := slices.Clone(o.run.Env)
 	if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "HOME=") }) && user.Home != "" {
 		env = append(env, "HOME="+user.Home)
 	}
-	return append(env, o.run.Proxy...)
+	env = append(env, o.run.Proxy...)
+	if o.x.deps.CA != nil {
+		env = trustEnv(env)
+	}
+	return env
 }
 
 // network gives the mounts for name resolution, and the mount points that the tree must have for these and for the

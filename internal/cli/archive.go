@@ -13,7 +13,6 @@ import (
 	"golang.org/x/term"
 
 	"strata/internal/archive"
-	"strata/internal/cli/render"
 	"strata/internal/engine"
 	"strata/internal/errdef"
 	"strata/internal/oci"
@@ -87,15 +86,10 @@ func (a *app) load() *cobra.Command {
 			if err := a.enter(cmd.Context()); err != nil {
 				return err
 			}
-			mode := "auto"
-			if quiet {
-				mode = "quiet"
-			}
-			display, err := render.NewProgress(mode, os.Stderr)
+			display, err := a.display("Loading", quiet)
 			if err != nil {
 				return err
 			}
-			a.opts.Sink = display
 			err = a.with(cmd.Context(), func(e *engine.Engine) error {
 				loaded, err := a.loadFrom(cmd, e, input)
 				if err != nil {

@@ -25,6 +25,7 @@ type buildFlags struct {
 	o                                    engine.BuildOptions
 	buildArgs, labels                    []string
 	pull, progress, network, iidfile, df string
+	ca                                   string
 	quiet, noCache                       bool
 }
 
@@ -52,6 +53,7 @@ func (a *app) build() *cobra.Command {
 	fl.Lookup("pull").NoOptDefVal = "always"
 	fl.StringArrayVar(&f.labels, "label", nil, "set a label on the image")
 	fl.StringVar(&f.network, "network", "host", "network of RUN steps: host or none")
+	fl.StringVar(&f.ca, "ca", "", "certificates that RUN steps trust while they run: host takes this machine's, else a PEM file")
 	fl.StringVar(&f.progress, "progress", "auto", "show progress as auto, tty, plain, rawjson or quiet")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the image's id")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image's id to this file")
@@ -71,7 +73,7 @@ func (a *app) runBuild(ctx context.Context, f *buildFlags, path string) error {
 	if f.quiet {
 		mode = "quiet"
 	}
-	display, err := render.NewProgress(mode, os.Stderr)
+	display, err := render.NewProgress(mode, "Building", os.Stderr)
 	if err != nil {
 		return usageError{err}
 	}
@@ -149,6 +151,11 @@ func (f *buildFlags) options(in *os.File, path string) (engine.BuildOptions, err
 		return o, usageError{errdef.WithHint(fmt.Errorf("network %q: %w", f.network, errdef.ErrUnsupported), "use --network host or --network none")}
 	}
 	o.NoCache = f.noCache
+	if f.ca != "" {
+		if o.CA, err = engine.ReadCA(f.ca); err != nil {
+			return o, fmt.Errorf("--ca: %w", err)
+		}
+	}
 	if err := f.inputs(in, path, &o); err != nil {
 		return o, err
 	}

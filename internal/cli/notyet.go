@@ -11,7 +11,7 @@ import (
 
 // dockerFlags are docker's flags, by verb, that strata does not have yet. Naming one is told apart from a mistyped flag.
 var dockerFlags = map[string]string{
-	"run": createOnly + " attach annotation quiet", "create": createOnly + " attach annotation quiet",
+	"run": createOnly + " attach annotation", "create": createOnly + " attach annotation",
 	"exec":  "detach-keys",
 	"build": "add-host annotation allow attest build-context cache-from cache-to call check cgroup-parent load metadata-file no-cache-filter output platform provenance push sbom secret shm-size ssh ulimit rm force-rm compress squash memory cpu-shares isolation",
 	"logs":  "details",
@@ -28,7 +28,7 @@ const createOnly = "add-host blkio-weight cap-add cap-drop cgroup-parent cgroupn
 var dockerShorthands = map[string]string{"p": "publish", "P": "publish-all", "m": "memory", "a": "attach", "q": "quiet", "c": "cpu-shares", "o": "output"}
 
 // dockerCommands are docker's commands that strata does not have yet.
-const dockerCommands = "pull push login logout search manifest cp diff rename restart pause unpause port stats top update events info volume network buildx compose context plugin swarm stack service node secret config trust"
+const dockerCommands = "search manifest cp diff rename restart pause unpause port stats top update events info volume network buildx compose context plugin swarm stack service node secret config trust"
 
 // flagError is what a flag that is not there gets: docker's that is still to come, or one that nobody knows.
 func flagError(c *cobra.Command, err error) error {

@@ -21,7 +21,7 @@ type createFlags struct {
 	name, user, workdir, hostname, network, pull, cidfile string
 	env, envFiles, labels, binds, tmpfs                   []string
 	entrypoint                                            entrypointFlag
-	tty, stdin, readOnly, init, autoRemove                bool
+	tty, stdin, readOnly, init, autoRemove, quiet         bool
 }
 
 // entrypointFlag tells --entrypoint "" (none) from no flag.
@@ -57,6 +57,7 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.readOnly, "read-only", false, "mount the root file system read-only")
 	fl.BoolVar(&f.init, "init", false, "run an init that forwards signals and reaps processes")
 	fl.BoolVar(&f.autoRemove, "rm", false, "remove the container and its anonymous volumes when it ends")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress of a pull")
 	// -h is --hostname here, as in docker.
 	fl.Bool("help", false, "print usage")
 }
@@ -152,11 +153,16 @@ func (a *app) run() *cobra.Command {
 			}
 			o.Config.AttachStdout, o.Config.AttachStderr = !detach, !detach
 			o.Config.AttachStdin, o.Config.StdinOnce = f.stdin && !detach, f.stdin && !detach
+			shown := a.missingImage(f.quiet)
 			return runFailure(a.with(cmd.Context(), func(e *engine.Engine) error {
 				if f.tty && f.stdin && !detach && !term.IsTerminal(int(a.in.Fd())) {
 					return notTerminal(cmd.Context(), e, o)
 				}
-				return a.runContainer(cmd.Context(), e, o, f.cidfile, container.StartOptions{
+				rec, err := a.createContainer(cmd.Context(), e, o, f.cidfile, shown)
+				if err != nil {
+					return err
+				}
+				return a.startCreated(cmd.Context(), e, rec, container.StartOptions{
 					Attach: !detach, DetachKeys: detachKeys, SigProxy: sigProxy, Streams: a.streams(f.stdin),
 				})
 			}), 125)
@@ -169,9 +175,9 @@ func (a *app) run() *cobra.Command {
 	return cmd
 }
 
-// notTerminal refuses -it without a terminal. An image that is not there matters more: that is said first.
+// notTerminal refuses -it without a terminal. A name that cannot be an image's matters more: that is said first.
 func notTerminal(ctx context.Context, e *engine.Engine, o engine.CreateOptions) error {
-	if _, err := e.Resolve(ctx, o.Image, o.Pull); err != nil {
+	if _, err := e.Resolve(ctx, o.Image, engine.PullNever); errors.Is(err, errdef.ErrInvalid) {
 		return err
 	}
 	return usageError{noTerminal()}
@@ -181,17 +187,27 @@ func noTerminal() error {
 	return errdef.WithHint(errors.New("the input device is not a TTY"), "leave -t out when standard input is a pipe or a file")
 }
 
-func (a *app) runContainer(ctx context.Context, e *engine.Engine, o engine.CreateOptions, cidfile string, so container.StartOptions) error {
+// createContainer makes the container and writes its id where it was asked for. shown ends the display of a pull.
+func (a *app) createContainer(ctx context.Context, e *engine.Engine, o engine.CreateOptions, cidfile string, shown func() error) (container.Record, error) {
 	rec, err := e.Create(ctx, o)
-	if err != nil {
-		return err
+	if err := errors.Join(err, shown()); err != nil {
+		return rec, err
 	}
+	if err := writeCidfile(cidfile, rec.ID); err != nil {
+		s, e := e.Containers()
+		if e == nil {
+			e = s.Remove(ctx, rec, container.RemoveOptions{Force: true, Volumes: true})
+		}
+		return rec, errors.Join(err, e)
+	}
+	return rec, nil
+}
+
+// startCreated starts a container that was made for it.
+func (a *app) startCreated(ctx context.Context, e *engine.Engine, rec container.Record, so container.StartOptions) error {
 	s, err := e.Containers()
 	if err != nil {
 		return err
-	}
-	if err := writeCidfile(cidfile, rec.ID); err != nil {
-		return errors.Join(err, s.Remove(ctx, rec, container.RemoveOptions{Force: true, Volumes: true}))
 	}
 	res, err := s.Start(ctx, rec, so)
 	if err != nil {
@@ -255,12 +271,10 @@ func (a *app) create() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			shown := a.missingImage(f.quiet)
 			return runFailure(a.with(cmd.Context(), func(e *engine.Engine) error {
-				rec, err := e.Create(cmd.Context(), o)
+				rec, err := a.createContainer(cmd.Context(), e, o, f.cidfile, shown)
 				if err != nil {
-					return err
-				}
-				if err := writeCidfile(f.cidfile, rec.ID); err != nil {
 					return err
 				}
 				fmt.Fprintln(a.out, rec.ID)

@@ -41,6 +41,10 @@ func (a *app) verbs() []verb {
 		{"import", "image", a.importImage},
 		{"inspect", "image", a.inspect},
 		{"load", "image", a.load},
+		{"login", "image", a.login},
+		{"logout", "image", a.logout},
+		{"pull", "image", a.pull},
+		{"push", "image", a.push},
 		{"rmi", "image", a.rmi},
 		{"save", "image", a.save},
 		{"tag", "image", a.tag},
@@ -73,7 +77,7 @@ func wantsAll(word string) bool {
 
 func (a *app) imageGroup() *cobra.Command {
 	return a.group("image", "Work with images", a.build(), a.history(), a.importImage(), a.inspectKind("image"), a.load(),
-		named(a.images(), "ls [OPTIONS] [REPOSITORY[:TAG]]", "list"), a.imagePrune(), named(a.rmi(), "rm [OPTIONS] IMAGE [IMAGE...]", "remove"), a.save(), a.tag())
+		named(a.images(), "ls [OPTIONS] [REPOSITORY[:TAG]]", "list"), a.imagePrune(), a.pull(), a.push(), named(a.rmi(), "rm [OPTIONS] IMAGE [IMAGE...]", "remove"), a.save(), a.tag())
 }
 
 func (a *app) containerGroup() *cobra.Command {

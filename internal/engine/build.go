@@ -33,6 +33,8 @@ type BuildOptions struct {
 	Network   string
 	NoCache   bool
 	Pull      Pull
+	// CA is a bundle of certificates for RUN steps, as [ReadCA] gives it.
+	CA []byte
 }
 
 // BuildResult is what was built.
@@ -134,6 +136,7 @@ func (e *Engine) buildDeps(ctx context.Context, o BuildOptions) (build.Deps, err
 		Sink:     e.opts.Sink,
 		Userns:   userns.Active(),
 		SingleID: userns.Single(),
+		CA:       o.CA,
 	}
 	if o.Context == "" {
 		return d, nil

@@ -19,6 +19,7 @@ import (
 	"strata/internal/oci"
 	"strata/internal/progress"
 	"strata/internal/record"
+	"strata/internal/remote"
 	"strata/internal/rootfs"
 	"strata/internal/runtime"
 	"strata/internal/userns"
@@ -37,6 +38,8 @@ type Options struct {
 	Runtime string
 	// Sink takes progress; nil discards it.
 	Sink progress.Sink
+	// Missing is told the name of an image that is not here before it is pulled. Nil: nobody is told.
+	Missing func(name string)
 }
 
 // Engine is an open store with its drivers. Many processes may have the same store open. Close it.
@@ -54,6 +57,7 @@ type Engine struct {
 
 	containers *container.Store
 	runtime    *runtime.Runtime
+	remote     *remote.Client
 }
 
 // DefaultRoot is STRATA_ROOT, or /var/lib/strata for root, or strata under the user's XDG data directory.

@@ -41,32 +41,67 @@ func ParsePull(s string) (Pull, error) {
 }
 
 // Resolve finds an image by tag, name@digest, id or unique prefix of an id, and holds it while the engine is open. The
-// built-in bases are made on the spot.
+// built-in bases are made on the spot; what is not here is pulled when the policy says so.
 func (e *Engine) Resolve(ctx context.Context, name string, pull Pull) (image.Image, error) {
 	if base.Is(name) {
 		return e.builtin(ctx, name)
 	}
 	if pull == PullAlways {
-		return image.Image{}, errdef.WithHint(fmt.Errorf("image %q: pulling from a registry: %w", name, errdef.ErrUnsupported),
-			"leave --pull out to use the image in the store, or bring it in with 'strata load' or 'strata import'")
+		return e.pullOne(ctx, name)
 	}
 	img, err := e.images.Pin(ctx, name)
-	if errors.Is(err, errdef.ErrNotFound) || errors.Is(err, errdef.ErrInvalid) {
+	switch {
+	case errors.Is(err, errdef.ErrNotFound) && pull == PullNever:
+		return img, missing(name, err)
+	case errors.Is(err, errdef.ErrNotFound):
+		return e.pullMissing(ctx, name)
+	case errors.Is(err, errdef.ErrInvalid):
 		return img, missing(name, err)
 	}
 	return img, err
 }
 
+// pullMissing fetches an image that somebody needs and that is not here.
+func (e *Engine) pullMissing(ctx context.Context, name string) (image.Image, error) {
+	if e.opts.Missing != nil {
+		e.opts.Missing(name)
+	}
+	img, err := e.pullOne(ctx, name)
+	if err == nil {
+		return img, nil
+	}
+	if file := aFile(name); file != nil {
+		return img, file
+	}
+	return img, err
+}
+
+func (e *Engine) pullOne(ctx context.Context, name string) (image.Image, error) {
+	pulled, err := e.Pull(ctx, name, PullOptions{})
+	if err != nil {
+		return image.Image{}, err
+	}
+	return pulled[0].Image, nil
+}
+
 // missing adds to "not found", or to a name that no image can have, what a person most likely meant.
 func missing(name string, err error) error {
-	if st, e := os.Stat(name); e == nil && st.Mode().IsRegular() {
-		return errdef.WithHint(fmt.Errorf("%s is a file, not an image: build it first: %w", name, errdef.ErrInvalid),
-			fmt.Sprintf("build it first: strata build -t my-image -f %s . && strata run my-image", name))
+	if file := aFile(name); file != nil {
+		return file
 	}
 	if errdef.Hint(err) != "" || errors.Is(err, errdef.ErrInvalid) {
 		return err
 	}
-	return errdef.WithHint(err, "see what is here with 'strata images'; bring an image in with 'strata load', 'strata import' or 'strata build'")
+	return errdef.WithHint(err, "see what is here with 'strata images'; bring an image in with 'strata pull', 'strata load' or 'strata build'")
+}
+
+// aFile is the error about a name that is a file's: somebody took the Dockerfile for the image.
+func aFile(name string) error {
+	if st, err := os.Stat(name); err != nil || !st.Mode().IsRegular() {
+		return nil
+	}
+	return errdef.WithHint(fmt.Errorf("%s is a file, not an image: build it first: %w", name, errdef.ErrInvalid),
+		fmt.Sprintf("build it first: strata build -t my-image -f %s . && strata run my-image", name))
 }
 
 // Tag gives an image a further name.

@@ -27,7 +27,7 @@ func floorOf() map[string]string {
 		"1":  {"internal/oci", "internal/reference", "internal/atomicfile", "internal/mount", "internal/userns", "internal/stepwire"},
 		"2":  {"internal/content", "internal/layer", "internal/record", "internal/graph", "internal/dockerfile"},
 		"2b": {"internal/rootfs"},
-		"3":  {"internal/image", "internal/runtime"},
+		"3":  {"internal/image", "internal/runtime", "internal/remote", "internal/network"},
 		"4":  {"internal/build", "internal/container", "internal/archive", "internal/base", "internal/doctor"},
 		"5":  {"internal/engine"},
 		"6":  {"internal/cli/render"},

@@ -3,7 +3,6 @@ package image
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -172,9 +171,7 @@ func merge(old, rec Record) Record {
 	if rec.Parent == "" {
 		rec.Parent = old.Parent
 	}
-	all := append(slices.Clone(old.RepoDigests), rec.RepoDigests...)
-	slices.Sort(all)
-	rec.RepoDigests = slices.Compact(all)
+	rec.RepoDigests = union(old.RepoDigests, rec.RepoDigests)
 	return rec
 }
 

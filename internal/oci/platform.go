@@ -43,3 +43,8 @@ func ParsePlatform(s string) (Platform, error) {
 	}
 	return platforms.Normalize(p), nil
 }
+
+// Runs reports whether an image with this config is one for the platform, or runs on it.
+func Runs(on Platform, img *Image) bool {
+	return platforms.Only(on).Match(Platform{OS: img.OS, Architecture: img.Architecture, Variant: img.Variant})
+}

@@ -13,6 +13,7 @@ const tailLines = 6
 
 // view is all that a frame shows. It is changed by events only; [view.frame] reads it.
 type view struct {
+	title    string // what is going on
 	began    time.Time
 	vertices []*viewVertex // in order of appearance
 	closed   bool
@@ -63,7 +64,7 @@ func (v *view) header(now time.Time) frameLine {
 			done++
 		}
 	}
-	left := fmt.Sprintf("[+] Building %.1fs (%d/%d)", now.Sub(v.began).Seconds(), done, len(v.vertices))
+	left := fmt.Sprintf("[+] %s %.1fs (%d/%d)", v.title, now.Sub(v.began).Seconds(), done, len(v.vertices))
 	if v.closed && done == len(v.vertices) {
 		left += " FINISHED"
 	}

@@ -77,7 +77,7 @@ func (s *screen) escape(seq string) {
 
 // newTestTTY is a tty that draws only when it is told to.
 func newTestTTY(s *screen, now *time.Time) *tty {
-	t := newTTY(s, func() (int, int) { return s.width, s.height }, false, func() time.Time { return *now })
+	t := newTTY(s, "Building", func() (int, int) { return s.width, s.height }, false, func() time.Time { return *now })
 	t.stop()
 	return t
 }
@@ -169,7 +169,7 @@ func TestTTYResize(t *testing.T) {
 }
 
 func TestFrameKeepsWhatRuns(t *testing.T) {
-	v := view{began: start}
+	v := view{title: "Building", began: start}
 	for i := range 20 {
 		x := &viewVertex{name: fmt.Sprint("v", i), state: progress.Done, started: start, ended: start}
 		if i == 3 || i == 15 {
@@ -207,7 +207,7 @@ func TestFrameKeepsWhatRuns(t *testing.T) {
 }
 
 func TestFrameColours(t *testing.T) {
-	v := view{began: start, vertices: []*viewVertex{{name: "a", state: progress.Failed, started: start, ended: start}}}
+	v := view{title: "Building", began: start, vertices: []*viewVertex{{name: "a", state: progress.Failed, started: start, ended: start}}}
 	lines := v.frame(30, 24, start, true)
 	if want := "\x1b[31m => ERROR a              0.0s\x1b[0m"; lines[1] != want {
 		t.Errorf("got %q, want %q", lines[1], want)
@@ -216,7 +216,7 @@ func TestFrameColours(t *testing.T) {
 
 func TestTTYRedrawsInOneWrite(t *testing.T) {
 	var b bytes.Buffer
-	d := newTTY(&b, func() (int, int) { return 80, 24 }, false, func() time.Time { return start })
+	d := newTTY(&b, "Building", func() (int, int) { return 80, 24 }, false, func() time.Time { return start })
 	d.stop()
 	d.Emit(at(0, "a", progress.Started))
 	b.Reset()

@@ -19,18 +19,18 @@ type Progress interface {
 	Close() error
 }
 
-// NewProgress makes the display that --progress names, writing to w:
+// NewProgress makes the display that --progress names, writing to w. title says what is going on: "Building".
 //
 //	auto     tty on a terminal, else plain
 //	tty      redrawn in place; plain if w is no terminal or TERM is "dumb"
 //	plain    one line after the other
 //	rawjson  one event as JSON a line
 //	quiet    nothing
-func NewProgress(mode string, w *os.File) (Progress, error) {
+func NewProgress(mode, title string, w *os.File) (Progress, error) {
 	switch mode {
 	case "", "auto", "tty":
 		if IsTerminal(w) {
-			return newTTY(w, terminalSize(w), colours(w), time.Now), nil
+			return newTTY(w, title, terminalSize(w), colours(w), time.Now), nil
 		}
 		return startPlain(w), nil
 	case "plain":

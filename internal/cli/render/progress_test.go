@@ -225,7 +225,7 @@ func TestDisplaysReportWriteErrors(t *testing.T) {
 	displays := map[string]Progress{
 		"plain":   newPlain(badWriter{}, false),
 		"rawjson": &rawJSON{w: badWriter{}},
-		"tty":     newTTY(badWriter{}, func() (int, int) { return 80, 24 }, false, time.Now),
+		"tty":     newTTY(badWriter{}, "Building", func() (int, int) { return 80, 24 }, false, time.Now),
 	}
 	for name, d := range displays {
 		d.Emit(at(0, "a", progress.Done))
@@ -244,7 +244,7 @@ func TestNewProgress(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		p, err := NewProgress(mode, f)
+		p, err := NewProgress(mode, "Building", f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -268,7 +268,7 @@ func TestNewProgress(t *testing.T) {
 	if err := json.Unmarshal([]byte(run("rawjson")), &e); err != nil || e.Vertex != "a" || e.State != progress.Cached {
 		t.Errorf("rawjson gives %+v, %v", e, err)
 	}
-	if _, err := NewProgress("fancy", os.Stderr); !errors.Is(err, errdef.ErrInvalid) || errdef.Hint(err) == "" {
+	if _, err := NewProgress("fancy", "Building", os.Stderr); !errors.Is(err, errdef.ErrInvalid) || errdef.Hint(err) == "" {
 		t.Errorf("an unknown mode gives %v", err)
 	}
 }

@@ -48,9 +48,9 @@ func terminalSize(f *os.File) func() (int, int) {
 	}
 }
 
-func newTTY(w io.Writer, size func() (int, int), colours bool, now func() time.Time) *tty {
+func newTTY(w io.Writer, title string, size func() (int, int), colours bool, now func() time.Time) *tty {
 	t := &tty{w: w, size: size, colours: colours, now: now, vertices: map[string]*ttyVertex{}}
-	t.view.began = now()
+	t.view.title, t.view.began = title, now()
 	t.stop = ticker(frameInterval, t.draw)
 	return t
 }

@@ -1,4 +1,4 @@
-package archive
+package layer
 
 import (
 	"fmt"
@@ -10,10 +10,11 @@ import (
 	"strata/internal/errdef"
 )
 
+// The compressions that are written, as media types and flags name them; "" is None too.
 const (
-	none  = "none"
-	gz    = "gzip"
-	zstdC = "zstd"
+	None = "none"
+	Gzip = "gzip"
+	Zstd = "zstd"
 )
 
 // Bounds of the levels that the two formats know.
@@ -22,16 +23,17 @@ const (
 	maxZstd = 22
 )
 
-func checkCompression(compression string, level int) error {
+// CheckCompression checks a compression and its level; 0 is its default.
+func CheckCompression(compression string, level int) error {
 	limit := 0
 	switch compression {
-	case "", none:
-	case gz:
+	case "", None:
+	case Gzip:
 		limit = maxGzip
-	case zstdC:
+	case Zstd:
 		limit = maxZstd
 	default:
-		return fmt.Errorf("compression %.40q: want %s, %s or %s: %w", compression, none, gz, zstdC, errdef.ErrInvalid)
+		return fmt.Errorf("compression %.40q: want %s, %s or %s: %w", compression, None, Gzip, Zstd, errdef.ErrInvalid)
 	}
 	if level < 0 || level > limit {
 		return fmt.Errorf("compression %s: level %d: want at most %d: %w", compression, level, limit, errdef.ErrInvalid)
@@ -39,24 +41,24 @@ func checkCompression(compression string, level int) error {
 	return nil
 }
 
-// mediaSuffix is what a compressed layer's media type ends with.
-func mediaSuffix(compression string) string {
-	if compression == gz || compression == zstdC {
+// MediaSuffix is what a compressed layer's media type ends with.
+func MediaSuffix(compression string) string {
+	if compression == Gzip || compression == Zstd {
 		return "+" + compression
 	}
 	return ""
 }
 
-// compressor compresses to w, on all processors. Its output does not depend on how many there are. Closing it leaves w
+// Compress compresses to w, on all processors. Its output does not depend on how many there are. Closing it leaves w
 // open.
-func compressor(w io.Writer, compression string, level int) (io.WriteCloser, error) {
+func Compress(w io.Writer, compression string, level int) (io.WriteCloser, error) {
 	switch compression {
-	case gz:
+	case Gzip:
 		if level == 0 {
 			level = pgzip.DefaultCompression
 		}
 		return pgzip.NewWriterLevel(w, level)
-	case zstdC:
+	case Zstd:
 		l := zstd.SpeedDefault
 		if level != 0 {
 			l = zstd.EncoderLevelFromZstd(level)

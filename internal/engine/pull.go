@@ -1,0 +1,288 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"strata/internal/errdef"
+	"strata/internal/image"
+	"strata/internal/layer"
+	"strata/internal/oci"
+	"strata/internal/progress"
+	"strata/internal/reference"
+	"strata/internal/remote"
+)
+
+// PullOptions are those of pull.
+type PullOptions struct {
+	// Platform to take of an image for several; the zero Platform is this machine's.
+	Platform oci.Platform
+	// All takes every tag of the repository.
+	All bool
+}
+
+// Pulled is one name that was pulled.
+type Pulled struct {
+	// Name in full, with tag or digest.
+	Name string
+	// Digest of what the registry has under the name: an image's manifest, or an index.
+	Digest digest.Digest
+	Image  image.Image
+	// Fresh: it was not here before.
+	Fresh bool
+}
+
+// Pull fetches an image from its registry into the store and names it. Nothing is named unless all of it is whole.
+func (e *Engine) Pull(ctx context.Context, name string, o PullOptions) ([]Pulled, error) {
+	ref, err := reference.Parse(name)
+	if err != nil {
+		return nil, err
+	}
+	if o.Platform.OS == "" {
+		o.Platform = oci.Host()
+	}
+	if !o.All {
+		p, err := e.pull(ctx, ref.Latest(), o.Platform)
+		return []Pulled{p}, err
+	}
+	if ref.Tag != "" || ref.Digest != "" {
+		return nil, fmt.Errorf("name %q: all tags are asked for, and one is named: %w", name, errdef.ErrInvalid)
+	}
+	tags, err := e.registries().Tags(ctx, ref, 0)
+	if err != nil {
+		return nil, err
+	}
+	var all []Pulled
+	for _, tag := range tags {
+		tagged, err := ref.WithTag(tag)
+		if err != nil {
+			return all, fmt.Errorf("repository %s: %w", ref.FamiliarName(), err)
+		}
+		p, err := e.pull(ctx, tagged, o.Platform)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// pull fetches one tag or digest.
+func (e *Engine) pull(ctx context.Context, ref reference.Ref, platform oci.Platform) (Pulled, error) {
+	p := puller{e: e, client: e.registries(), ref: ref, platform: platform}
+	if ref.Digest != "" {
+		p.ref = ref.WithDigest(ref.Digest) // a tag beside a digest says nothing
+	}
+	res, err := p.pull(ctx)
+	if err == nil {
+		return res, nil
+	}
+	if errors.Is(err, errdef.ErrNotFound) && !p.resolved {
+		err = e.elsewhere(ctx, p.ref, err)
+	}
+	return res, fmt.Errorf("pull %s: %w", ref.Familiar(), err)
+}
+
+// puller fetches one image.
+type puller struct {
+	e        *Engine
+	client   *remote.Client
+	ref      reference.Ref
+	platform oci.Platform
+	resolved bool // the registry knows the name
+}
+
+func (p *puller) pull(ctx context.Context) (Pulled, error) {
+	res := Pulled{Name: p.ref.String()}
+	top, err := p.resolve(ctx)
+	if err != nil {
+		return res, err
+	}
+	res.Digest = top.Digest
+	if img, ok, err := p.here(ctx, top.Digest); ok || err != nil {
+		res.Image = img
+		return res, err
+	}
+	res.Fresh = true
+	doc, err := p.manifest(ctx, top, 0)
+	if err != nil {
+		return res, err
+	}
+	res.Image, err = p.fetch(ctx, top.Digest, doc)
+	return res, err
+}
+
+// resolve asks what the name stands for now.
+func (p *puller) resolve(ctx context.Context) (ocispec.Descriptor, error) {
+	task := progress.Begin(p.e.opts.Sink, "resolve "+p.ref.String(), "resolve "+p.ref.Familiar())
+	desc, err := p.client.Head(ctx, p.ref)
+	task.End(ctx, false, err)
+	p.resolved = err == nil
+	return desc, err
+}
+
+// here finds the image that this name stood for when it was last pulled, if the registry still says the same.
+func (p *puller) here(ctx context.Context, top digest.Digest) (image.Image, bool, error) {
+	img, err := p.e.images.Pin(ctx, p.ref.WithDigest(top).String())
+	if errors.Is(err, errdef.ErrNotFound) || errors.Is(err, errdef.ErrCorrupt) {
+		return image.Image{}, false, nil
+	}
+	if err != nil || !oci.Runs(p.platform, img.Config) {
+		return image.Image{}, false, err
+	}
+	return img, true, p.name(ctx, img)
+}
+
+// name points the tag that was asked for to the image.
+func (p *puller) name(ctx context.Context, img image.Image) error {
+	if p.ref.Tag == "" {
+		return nil
+	}
+	_, err := p.e.images.Tag(ctx, p.ref.String(), img.ID, "pull")
+	return err
+}
+
+// manifest fetches the manifest that desc is, or the one for the platform in the index that it is.
+func (p *puller) manifest(ctx context.Context, desc ocispec.Descriptor, depth int) (remote.Document, error) {
+	doc, err := p.client.Manifest(ctx, p.ref.WithDigest(desc.Digest))
+	if err != nil || !oci.IsIndex(doc.Descriptor.MediaType) {
+		return doc, err
+	}
+	if depth == maxNesting {
+		return doc, fmt.Errorf("index %s: more than %d indexes within each other: %w", desc.Digest, maxNesting, errdef.ErrLimit)
+	}
+	index, err := oci.ParseIndex(doc.Raw)
+	if err != nil {
+		return doc, err
+	}
+	chosen, err := oci.Choose(index.Manifests, p.platform)
+	if err != nil {
+		return doc, errdef.WithHint(err, "another platform's image is fetched by: strata pull --platform OS/ARCH "+p.ref.Familiar())
+	}
+	return p.manifest(ctx, chosen, depth+1)
+}
+
+// fetch stores the image of a manifest and names it.
+func (p *puller) fetch(ctx context.Context, top digest.Digest, doc remote.Document) (image.Image, error) {
+	m, err := oci.ParseManifest(doc.Raw)
+	if err != nil {
+		return image.Image{}, err
+	}
+	if err := fetchable(m); err != nil {
+		return image.Image{}, err
+	}
+	rawConfig, err := p.document(ctx, m.Config)
+	if err != nil {
+		return image.Image{}, err
+	}
+	cfg, err := oci.ParseImage(rawConfig)
+	if err != nil {
+		return image.Image{}, err
+	}
+	if len(m.Layers) != len(cfg.RootFS.DiffIDs) {
+		return image.Image{}, fmt.Errorf("manifest: %d layers, but its config lists %d: %w", len(m.Layers), len(cfg.RootFS.DiffIDs), errdef.ErrInvalid)
+	}
+	if err := p.layers(ctx, m.Layers, cfg.RootFS.DiffIDs); err != nil {
+		return image.Image{}, err
+	}
+	if err := p.e.layers.Sync(ctx); err != nil {
+		return image.Image{}, err
+	}
+	img, err := p.e.images.Put(ctx, cfg, image.PutOptions{
+		RawConfig: rawConfig, RawManifest: doc.Raw, RepoDigests: []string{p.ref.WithDigest(top).String()},
+	})
+	if err != nil {
+		return img, err
+	}
+	return img, p.name(ctx, img)
+}
+
+// fetchable says whether a manifest is of an image whose layers registries give out.
+func fetchable(m *ocispec.Manifest) error {
+	if err := oci.CheckConfigType(m.Config.MediaType); err != nil {
+		return err
+	}
+	if m.Config.Size > oci.MaxConfig {
+		return fmt.Errorf("image config of %d bytes (at most %d): %w", m.Config.Size, oci.MaxConfig, errdef.ErrLimit)
+	}
+	for _, l := range m.Layers {
+		for _, word := range []string{"foreign", "nondistributable", "encrypted"} {
+			if strings.Contains(l.MediaType, word) {
+				return fmt.Errorf("layer %s is of type %.100q: %w", l.Digest, l.MediaType, errdef.ErrUnsupported)
+			}
+		}
+	}
+	return nil
+}
+
+// document fetches a small blob whole.
+func (p *puller) document(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	r, err := p.client.Blob(ctx, p.ref, desc, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(io.LimitReader(r, desc.Size)); err != nil {
+		return nil, err
+	}
+	if got := digest.FromBytes(b.Bytes()); got != desc.Digest {
+		return nil, fmt.Errorf("blob %s has digest %s: %w", desc.Digest, got, errdef.ErrCorrupt)
+	}
+	return b.Bytes(), nil
+}
+
+// layers stores every layer once, several at a time: one is decompressed while another arrives.
+func (p *puller) layers(ctx context.Context, blobs []ocispec.Descriptor, ids []oci.DiffID) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0) + 1)
+	seen := map[oci.DiffID]bool{}
+	for i, id := range ids {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		group.Go(func() error {
+			task := progress.Begin(p.e.opts.Sink, string(id), "layer "+shortDigest(blobs[i].Digest))
+			task.Note, task.Total = "fetching", blobs[i].Size
+			cached, err := p.layer(ctx, blobs[i], id, task)
+			task.End(ctx, cached, err)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// layer stores one layer, in one pass over its blob, unless it is here.
+func (p *puller) layer(ctx context.Context, desc ocispec.Descriptor, id oci.DiffID, task *progress.Task) (cached bool, err error) {
+	if err := p.e.hold(ctx, image.LayerName(id)); err != nil {
+		return false, err
+	}
+	blob := layer.Blob{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, Source: p.ref.Name()}
+	_, err = p.e.layers.Stat(id)
+	if err == nil {
+		return true, p.e.layers.AddBlob(ctx, id, blob)
+	}
+	if !errors.Is(err, errdef.ErrNotFound) {
+		return false, err
+	}
+	r, err := p.client.Whole(ctx, p.ref, desc)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	_, err = layer.IngestBlob(ctx, p.e.layers, io.TeeReader(r, task), blob, id)
+	return false, err
+}
+
+// shortDigest is a digest as docker shows it.
+func shortDigest(d digest.Digest) string { return d.Encoded()[:12] }

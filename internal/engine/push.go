@@ -1,0 +1,251 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"strata/internal/errdef"
+	"strata/internal/image"
+	"strata/internal/layer"
+	"strata/internal/oci"
+	"strata/internal/progress"
+	"strata/internal/reference"
+	"strata/internal/remote"
+)
+
+// PushOptions are those of push.
+type PushOptions struct {
+	// All pushes every tag of the repository.
+	All bool
+}
+
+// Pushed is one name that a registry has now.
+type Pushed struct {
+	// Name in full, with its tag.
+	Name string
+	// Digest and Size of the manifest.
+	Digest digest.Digest
+	Size   int64
+}
+
+// Push uploads images to their registry: the layers that it lacks, then the config, then the manifest under the tag.
+// Layers are compressed on the way.
+func (e *Engine) Push(ctx context.Context, name string, o PushOptions) ([]Pushed, error) {
+	ref, err := reference.Parse(name)
+	if err != nil {
+		return nil, err
+	}
+	if ref.Digest != "" {
+		return nil, fmt.Errorf("name %q: what is pushed is named by a tag, not by a digest: %w", name, errdef.ErrInvalid)
+	}
+	if err := owned(ref); err != nil {
+		return nil, err
+	}
+	refs, err := e.pushable(ctx, ref, o)
+	if err != nil {
+		return nil, err
+	}
+	var all []Pushed
+	for _, ref := range refs {
+		done, err := e.push(ctx, ref)
+		if err != nil {
+			return all, fmt.Errorf("push %s: %w", ref.Familiar(), err)
+		}
+		all = append(all, done)
+	}
+	return all, nil
+}
+
+// owned refuses a name that nobody may push to: on docker.io a repository stands under a user's or an organisation's name.
+func owned(ref reference.Ref) error {
+	short := ref.FamiliarName()
+	if ref.Domain != "docker.io" || strings.Contains(short, "/") {
+		return nil
+	}
+	tagged := ref.Latest().Familiar()
+	err := fmt.Errorf("push %s: requested access to the resource is denied: docker.io/library is for official images: %w", short, errdef.ErrDenied)
+	return errdef.WithHint(err, fmt.Sprintf("give it your user name first: strata tag %s USER/%s && strata push USER/%s", tagged, tagged, tagged))
+}
+
+// pushable are the tags to push: the one that is named, or all of the repository's.
+func (e *Engine) pushable(ctx context.Context, ref reference.Ref, o PushOptions) ([]reference.Ref, error) {
+	if !o.All {
+		return []reference.Ref{ref.Latest()}, nil
+	}
+	if ref.Tag != "" {
+		return nil, fmt.Errorf("name %q: all tags are asked for, and one is named: %w", ref.Familiar(), errdef.ErrInvalid)
+	}
+	items, err := e.tagsOf(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	var refs []reference.Ref
+	for _, item := range items {
+		tagged, err := reference.Parse(item.Names[0])
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, tagged)
+	}
+	if len(refs) == 0 {
+		return nil, errdef.WithHint(fmt.Errorf("repository %q has no tag here: %w", ref.FamiliarName(), errdef.ErrNotFound), "see what is here with 'strata images'")
+	}
+	return refs, nil
+}
+
+func (e *Engine) push(ctx context.Context, ref reference.Ref) (Pushed, error) {
+	img, err := e.Resolve(ctx, ref.String(), PullNever)
+	if err != nil {
+		return Pushed{}, err
+	}
+	p := pusher{e: e, client: e.registries(), ref: ref, img: img}
+	layers, err := p.layers(ctx)
+	if err != nil {
+		return Pushed{}, err
+	}
+	if err := p.config(ctx); err != nil {
+		return Pushed{}, err
+	}
+	raw, mediaType, err := img.WithLayers(layers)
+	if err != nil {
+		return Pushed{}, err
+	}
+	task := progress.Begin(e.opts.Sink, "manifest "+ref.String(), "manifest "+ref.Familiar())
+	d, err := p.client.PutManifest(ctx, ref, mediaType, raw)
+	task.End(ctx, false, err)
+	if err != nil {
+		return Pushed{}, err
+	}
+	return Pushed{Name: ref.String(), Digest: d, Size: int64(len(raw))}, e.images.AddRepoDigest(ctx, img.ID, ref.WithDigest(d).String())
+}
+
+// pusher uploads one image.
+type pusher struct {
+	e      *Engine
+	client *remote.Client
+	ref    reference.Ref
+	img    image.Image
+}
+
+// layers sees that the registry has every layer and gives their descriptors, base first.
+func (p *pusher) layers(ctx context.Context) ([]ocispec.Descriptor, error) {
+	ids := p.img.DiffIDs()
+	descs := make([]ocispec.Descriptor, len(ids))
+	first := map[oci.DiffID]int{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0) + 1)
+	for i, id := range ids {
+		if _, seen := first[id]; seen {
+			continue
+		}
+		first[id] = i
+		group.Go(func() error {
+			task := progress.Begin(p.e.opts.Sink, string(id), "layer "+id.Hex()[:12])
+			desc, there, err := p.layer(ctx, i, id, task)
+			task.End(ctx, there, err)
+			descs[i] = desc
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for i, id := range ids {
+		descs[i] = descs[first[id]]
+	}
+	return descs, nil
+}
+
+// layer finds a form of the layer that the registry has, or uploads one.
+func (p *pusher) layer(ctx context.Context, i int, id oci.DiffID, task *progress.Task) (desc ocispec.Descriptor, there bool, err error) {
+	meta, err := p.e.layers.Stat(id)
+	if err != nil {
+		return desc, false, err
+	}
+	forms := p.forms(i, meta)
+	for _, b := range forms {
+		if ok, err := p.client.HasBlob(ctx, p.ref, b.Digest); ok || err != nil {
+			return describe(b), ok, err
+		}
+	}
+	for _, b := range forms {
+		if ok, err := p.mount(ctx, b); ok || err != nil {
+			return describe(b), ok, err
+		}
+	}
+	b, err := p.upload(ctx, id, task, meta.Size)
+	return describe(b), false, err
+}
+
+// forms are the compressed forms of a layer that are known, that of the image's own manifest first.
+func (p *pusher) forms(i int, meta layer.Meta) []layer.Blob {
+	var forms []layer.Blob
+	for _, b := range meta.Blobs {
+		if own := p.img.Manifest.Layers[i]; b.Digest == own.Digest {
+			forms = append([]layer.Blob{b}, forms...)
+			continue
+		}
+		forms = append(forms, b)
+	}
+	return forms
+}
+
+// mount takes the blob over from another repository of the same registry.
+func (p *pusher) mount(ctx context.Context, b layer.Blob) (bool, error) {
+	from, err := reference.Parse(b.Source)
+	if b.Source == "" || err != nil || from.Domain != p.ref.Domain || from.Path == p.ref.Path {
+		return false, nil
+	}
+	return p.client.MountBlob(ctx, p.ref, from.Path, b.Digest)
+}
+
+// upload compresses the layer into the registry and notes the form.
+func (p *pusher) upload(ctx context.Context, id oci.DiffID, task *progress.Task, size int64) (layer.Blob, error) {
+	task.Note, task.Total = "sending", size
+	d, n, err := p.client.StreamBlob(ctx, p.ref, func(w io.Writer) error {
+		tar, err := p.e.layers.Tar(ctx, id)
+		if err != nil {
+			return err
+		}
+		defer tar.Close()
+		z, err := layer.Compress(w, layer.Gzip, 0)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(z, io.TeeReader(layer.Verified(ctx, tar, id), task)); err != nil {
+			z.Close()
+			return err
+		}
+		return z.Close()
+	})
+	if err != nil {
+		return layer.Blob{}, err
+	}
+	b := layer.Blob{Digest: d, MediaType: ocispec.MediaTypeImageLayerGzip, Size: n, Source: p.ref.Name()}
+	return b, p.e.layers.AddBlob(ctx, id, b)
+}
+
+func describe(b layer.Blob) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size}
+}
+
+// config uploads the image's config unless the registry has it.
+func (p *pusher) config(ctx context.Context) error {
+	task := progress.Begin(p.e.opts.Sink, "config "+p.img.ID.String(), "config "+shortDigest(p.img.ID))
+	there, err := p.client.HasBlob(ctx, p.ref, p.img.ID)
+	if err == nil && !there {
+		raw := p.img.RawConfig
+		desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: p.img.ID, Size: int64(len(raw))}
+		err = p.client.PutBlob(ctx, p.ref, desc, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil })
+	}
+	task.End(ctx, there, err)
+	return err
+}

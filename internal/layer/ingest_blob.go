@@ -1,0 +1,56 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"strata/internal/errdef"
+	"strata/internal/oci"
+)
+
+// BlobTaker takes layers and notes of their compressed forms: *Store is one.
+type BlobTaker interface {
+	Ingest(ctx context.Context, tar io.Reader, want oci.DiffID) (Meta, error)
+	AddBlob(ctx context.Context, id oci.DiffID, b Blob) error
+}
+
+// IngestBlob makes the layer want of its blob, compressed or not, in one pass: hash, decompress, hash, unpack. b.Digest is
+// the digest that the blob must have; "" for bytes that have no name of their own, such as a member of a docker archive.
+// Bytes that are not that blob, or decompress to another layer, are errdef.ErrCorrupt and leave nothing. A compressed
+// blob is noted as a form of the layer.
+func IngestBlob(ctx context.Context, s BlobTaker, r io.Reader, b Blob, want oci.DiffID) (Meta, error) {
+	// An uncompressed blob's digest is the diffID, which Ingest checks.
+	compressed := b.Digest != "" && b.Digest != digest.Digest(want)
+	hash := digest.SHA256.Hash()
+	if compressed {
+		r = io.TeeReader(r, hash)
+	}
+	meta, err := ingestStream(ctx, s, r, want)
+	if !compressed || ctx.Err() != nil {
+		return meta, err
+	}
+	// After a failure too: that the blob is not the one that was meant says more than what is wrong inside it.
+	if _, e := io.Copy(io.Discard, r); e != nil {
+		return Meta{}, errors.Join(err, e)
+	}
+	if got := digest.NewDigest(digest.SHA256, hash); got != b.Digest {
+		return Meta{}, fmt.Errorf("blob %s: its bytes have digest %s: %w", b.Digest, got, errdef.ErrCorrupt)
+	}
+	if err != nil {
+		return Meta{}, err
+	}
+	return meta, s.AddBlob(ctx, want, b)
+}
+
+func ingestStream(ctx context.Context, s BlobTaker, r io.Reader, want oci.DiffID) (Meta, error) {
+	tar, _, err := Decompress(r)
+	if err != nil {
+		return Meta{}, err
+	}
+	meta, err := s.Ingest(ctx, tar, want)
+	return meta, errors.Join(err, tar.Close())
+}

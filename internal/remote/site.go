@@ -1,0 +1,126 @@
+package remote
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+
+	"oras.land/oras-go/v2/registry/remote/auth"
+)
+
+const (
+	dockerHub     = "docker.io"
+	dockerHubHost = "registry-1.docker.io" // where docker.io's API is
+)
+
+// site is a registry with all the places where it is asked.
+type site struct {
+	mirrors []*endpoint
+	server  *endpoint
+}
+
+// usual is where a registry is unless a file says otherwise.
+func usual(registry string) place {
+	p := place{scheme: "https", host: registry, path: "/v2"}
+	if registry == dockerHub {
+		p.host = dockerHubHost
+	}
+	if loopback(p.host) {
+		p.scheme = ""
+	}
+	return p
+}
+
+// newSite reads the configuration for a registry.
+func (c *Client) newSite(registry string) (*site, error) {
+	h, err := findHosts(c.opt.HostDirs, registry)
+	if err != nil {
+		return nil, err
+	}
+	if h == nil {
+		h = &hostsFile{server: hostEntry{can: canAll}}
+	}
+	server := h.server
+	if server.at.host == "" {
+		server.at = usual(registry)
+	}
+	s := &site{}
+	for _, entry := range h.hosts {
+		if entry.at.host == server.at.host && entry.at.path == server.at.path {
+			entry.can |= server.can
+			server = entry // it says how the registry itself is reached: no mirror
+			continue
+		}
+		m, err := c.newEndpoint(registry, entry)
+		if err != nil {
+			return nil, err
+		}
+		m.mirror = entry.at.host != usual(registry).host
+		s.mirrors = append(s.mirrors, m)
+	}
+	s.server, err = c.newEndpoint(registry, server)
+	return s, err
+}
+
+func (c *Client) newEndpoint(registry string, entry hostEntry) (*endpoint, error) {
+	e := &endpoint{
+		registry: registry, host: entry.at.host, path: entry.at.path, scheme: entry.at.scheme, can: entry.can,
+		entry: entry, header: entry.header, userAgent: c.opt.UserAgent, secrets: fileSecrets, dirs: c.opt.HostDirs,
+	}
+	names := []string{e.host}
+	if e.host == usual(registry).host && registry != e.host {
+		names = append(names, registry)
+	}
+	t, err := c.trust(names, entry)
+	if err != nil {
+		return nil, err
+	}
+	e.http = newHTTP(e, t, entry.dialTimeout, c.pause)
+	return e, nil
+}
+
+// account is the name under which the credentials for an endpoint are kept: the registry's, but a mirror's own for a
+// mirror.
+func (e *endpoint) account() string {
+	if e.mirror {
+		return e.host
+	}
+	return e.registry
+}
+
+func fileSecrets(ctx context.Context, e *endpoint, repo string) (auth.Credential, error) {
+	return findCredential(ctx, credentialFiles(), e.account(), repo)
+}
+
+// hostDir is the directory in which a person can configure the endpoint; "" without any.
+func (e *endpoint) hostDir() string {
+	if len(e.dirs) == 0 {
+		return ""
+	}
+	return filepath.Join(e.dirs[0], e.account())
+}
+
+// hintHTTP says how plain HTTP is allowed.
+func (e *endpoint) hintHTTP() string {
+	dir := e.hostDir()
+	if dir == "" || strings.ContainsAny(dir, `'"$`) {
+		return ""
+	}
+	return "if that is meant, allow it: `mkdir -p " + dir + " && echo 'server = \"http://" + e.host + "\"' > " + filepath.Join(dir, hostsName) + "`"
+}
+
+// hintAuthority says where the certificate of an authority is put.
+func (e *endpoint) hintAuthority() string {
+	if e.hostDir() == "" {
+		return ""
+	}
+	return "if it is to be trusted, put the authority's certificate (PEM) into " + filepath.Join(e.hostDir(), "ca.crt")
+}
+
+// hintClient says where client certificates are put.
+func (e *endpoint) hintClient() string {
+	if e.hostDir() == "" {
+		return ""
+	}
+	return "if it wants a client certificate, put it into " + filepath.Join(e.hostDir(), "client.cert") + ", its key into client.key beside it"
+}
