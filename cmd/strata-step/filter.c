@@ -1,10 +1,15 @@
 //go:build cgo && seccomp
 
-// The linker puts these functions between libcontainer and libseccomp (-wrap): see filter.go. Every call that shapes a filter
-// is an entry. While the entries are those of a filter that was compiled before, rules are left out, and its program is
-// given in the end. As soon as anything differs, what was left out is done, and all goes on as without this file.
+// The linker puts these functions between libcontainer and libseccomp (-wrap): see filter.go, and the Makefile for
+// strata-runc. Every call that shapes a filter is an entry. While the entries are those of a filter that was compiled before,
+// rules are left out, and its program is given in the end. As soon as anything differs, what was left out is done, and all
+// goes on as without this file.
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE // file seals
+#endif
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -55,25 +60,51 @@ int __real_seccomp_export_pfc(scmp_filter_ctx ctx, int fd);
 int __real_seccomp_export_bpf(scmp_filter_ctx ctx, int fd);
 __attribute__((weak)) int __real_seccomp_export_bpf_mem(scmp_filter_ctx ctx, void *buf, size_t *len); // libseccomp 2.6
 
-int filter_follow(int fd)
+// follow takes the known filter from the file that filter_record wrote. If that is not good nothing changes.
+static void follow(int fd)
 {
+	const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	int has = fcntl(fd, F_GET_SEALS);
 	struct stat st;
 	uint64_t count;
-	if (fstat(fd, &st) != 0 || st.st_size < (off_t)sizeof count)
-		return -1;
+	// Made by this user, and not to be changed any more. Only a memory file can have these seals.
+	if (has < 0 || (has & seals) != seals || fstat(fd, &st) != 0 || st.st_uid != geteuid() || st.st_size < (off_t)sizeof count)
+		return;
 	const uint8_t *p = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (p == MAP_FAILED)
-		return -1;
+		return;
 	size_t room = st.st_size - sizeof count;
 	memcpy(&count, p, sizeof count);
 	if (count == 0 || count >= room / sizeof(struct entry))
-		return -1;
+		return;
 	known.entries = (const struct entry *)(p + sizeof count);
 	known.count = count;
 	known.program = p + sizeof count + count * sizeof(struct entry);
 	known.size = room - count * sizeof(struct entry);
 	known.on = true;
-	return 0;
+}
+
+// start is for a container's init: its program's name is that of the file, and its first argument is "init". This must come
+// before libcontainer's own constructor, which has no priority: after that one the name would be looked up in the container.
+__attribute__((constructor(101))) static void start(void)
+{
+	char args[256];
+	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	ssize_t n = read(fd, args, sizeof args - 1);
+	close(fd);
+	if (n <= 0)
+		return;
+	args[n] = '\0';
+	size_t name = strlen(args);
+	if (strncmp(args, "/proc/", 6) != 0 || name + 1 >= (size_t)n || strcmp(args + name + 1, "init") != 0)
+		return;
+	fd = open(args, O_RDONLY | O_NONBLOCK | O_CLOEXEC); // whatever it is, opening it does not wait
+	if (fd < 0)
+		return;
+	follow(fd);
+	close(fd);
 }
 
 void filter_record(int fd)

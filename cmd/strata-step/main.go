@@ -27,7 +27,6 @@ import (
 // main, on the process's first thread.
 func init() { //nolint:gochecknoinits // see above
 	if len(os.Args) > 1 && os.Args[1] == "init" {
-		follow()
 		libcontainer.Init()
 	}
 }

@@ -18,7 +18,7 @@ import (
 type server struct {
 	conn    *net.UnixConn
 	running sync.WaitGroup
-	filters filters
+	filter  *os.File // kept, or the garbage collector would close it
 
 	mu    sync.Mutex
 	steps map[uint64]*step
@@ -37,6 +37,10 @@ func (s *server) accept() error {
 			s.kill(req.Seq)
 			continue
 		}
+		if req.Filter && len(files) == 1 {
+			s.follow(files[0])
+			continue
+		}
 		if len(files) != 4 {
 			stepwire.CloseAll(files)
 			return fmt.Errorf("request with %d files: %w", len(files), errdef.ErrInvalid)
@@ -49,11 +53,23 @@ func (s *server) accept() error {
 	}
 }
 
+// follow makes the containers that are asked for after it take their filter from file, if it was made from the list that
+// they have (filter.c tells). It reaches a container's init by name, as the program's name: libcontainer hands that one on.
+func (s *server) follow(file *os.File) {
+	pid, err := os.Readlink("/proc/self") // our pid as /proc has it
+	if err != nil || s.filter != nil {
+		file.Close()
+		return
+	}
+	s.filter = file
+	os.Args[0] = fmt.Sprintf("/proc/%s/fd/%d", pid, file.Fd())
+}
+
 // run is one container's life. The other end learns its exit status before the container's remains are cleaned up.
 func (s *server) run(req stepwire.Request, st *step, ns *os.File, stdio []*os.File) {
 	defer s.forget(req.Seq)
 	last := stepwire.Reply{Seq: req.Seq}
-	err := st.create(req, &s.filters)
+	err := st.create(req)
 	if err == nil {
 		// The whole life on the one thread: it is the container's parent.
 		err = mount.Join(ns, func() (err error) {

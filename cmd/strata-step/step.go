@@ -34,7 +34,7 @@ type step struct {
 
 // create makes the container of the request's bundle, without a process. Called outside of all private mount namespaces:
 // the libraries open what they keep for all containers (the cgroups' root, for one) at first use.
-func (s *step) create(req stepwire.Request, f *filters) error {
+func (s *step) create(req stepwire.Request) error {
 	spec, err := load(req.Bundle)
 	if err != nil {
 		return err
@@ -49,7 +49,6 @@ func (s *step) create(req stepwire.Request, f *filters) error {
 	if err != nil {
 		return err
 	}
-	f.prepare(config.Seccomp)
 	if s.process, err = process(spec.Process); err != nil {
 		return err
 	}

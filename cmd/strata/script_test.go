@@ -17,17 +17,20 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"strata/internal/cgroup"
 )
 
 // TestScripts runs every user-visible behaviour as its reader would type it, against the programs that make built.
-func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script", nil) }
 
 // TestScriptsReal needs the package registries: make test-real asks for it.
 func TestScriptsReal(t *testing.T) {
 	if os.Getenv("STRATA_TEST_REAL") == "" {
 		t.Skip("needs the package registries: run make test-real")
 	}
-	runScripts(t, "testdata/real")
+	b := newBed(t)
+	runScripts(t, "testdata/real", b)
 }
 
 // TestScriptsAsPlainUser runs the same scripts as a user without rights, when root runs the tests.
@@ -101,7 +104,8 @@ func bin(t *testing.T) string {
 	return dir
 }
 
-func runScripts(t *testing.T, dir string) {
+// runScripts runs the scripts of dir; those that need real bases have a bed.
+func runScripts(t *testing.T, dir string, b *bed) {
 	programs := bin(t)
 	examples := os.Getenv("STRATA_EXAMPLES")
 	if examples == "" {
@@ -129,7 +133,7 @@ func runScripts(t *testing.T, dir string) {
 				env.Setenv(name, os.Getenv(name))
 			}
 			env.Defer(func() { teardown(programs, env, root, run) })
-			return nil
+			return b.setup(env)
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
@@ -137,6 +141,12 @@ func runScripts(t *testing.T, dir string) {
 				return os.Getuid() == 0, nil
 			case "rootless":
 				return os.Getuid() != 0, nil
+			case "npm", "goproxy":
+				return b.missing[cond] == "", nil
+			case "cgroup2": // version 2 of control groups can be shown as all that there is
+				return exec.Command("unshare", "-m", "sh", "-c", "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup").Run() == nil, nil
+			case "limits": // control groups that this user's containers can be held to
+				return cgroup.Machine().Check(cgroup.Memory, os.Getuid() != 0) == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
@@ -147,6 +157,8 @@ func runScripts(t *testing.T, dir string) {
 			"sameset":  sameset,
 			"mkbig":    mkbig,
 			"registry": startRegistry,
+			"terminal": terminalCommand,
+			"mkelf":    mkelf,
 		},
 	})
 }

@@ -16,6 +16,7 @@ import (
 
 	"strata/internal/dockerfile"
 	"strata/internal/errdef"
+	"strata/internal/progress"
 	"strata/internal/rootfs"
 )
 
@@ -28,6 +29,10 @@ type Context struct {
 	index      *statIndex
 
 	walk func() error
+	// Of the build that walks it: where progress goes, and the Dockerfile's name for messages.
+	sink       progress.Sink
+	dockerfile string
+
 	root *rootfs.Root
 	tree *tree
 }
@@ -48,9 +53,32 @@ func NewContext(dir string, ignore *dockerfile.Ignore, ignoreName, cacheDir stri
 	case !info.IsDir():
 		return nil, fmt.Errorf("build context %q is not a directory: %w", dir, errdef.ErrInvalid)
 	}
-	c := &Context{dir: abs, ignore: ignore, ignoreName: ignoreName, index: newStatIndex(cacheDir, abs)}
-	c.walk = sync.OnceValue(c.load)
+	c := &Context{dir: abs, ignore: ignore, ignoreName: ignoreName, index: newStatIndex(cacheDir, abs), sink: progress.Discard}
+	c.walk = sync.OnceValue(c.reported)
 	return c, nil
+}
+
+// contextVertex is what progress calls the walk, in buildx's words.
+const (
+	contextVertex = "context"
+	contextName   = "[internal] load build context"
+)
+
+// reported is load, told to the sink: how many files there are, and how large they are. None of them is moved.
+func (c *Context) reported() error {
+	emit := func(e progress.Event) {
+		e.Time, e.Vertex, e.Name = time.Now(), contextVertex, contextName
+		c.sink.Emit(e)
+	}
+	emit(progress.Event{State: progress.Started})
+	if err := c.load(); err != nil {
+		emit(progress.Event{State: progress.Failed, Error: err.Error()})
+		return err
+	}
+	files, size := c.tree.size()
+	emit(progress.Event{State: progress.Status, Current: size, Note: fmt.Sprintf("%d files:", files)})
+	emit(progress.Event{State: progress.Done})
+	return nil
 }
 
 // load opens the root and lists the tree.
@@ -74,6 +102,9 @@ type item struct {
 	path string // relative to the tree's root, slash-separated; "." is the root
 	stat unix.Stat_t
 	link string // target of a symbolic link
+
+	implied bool     // a directory that is there only because of what is in it
+	open    *os.File // the file itself, where there is no tree to find it in
 }
 
 func (i *item) kind() uint32 { return i.stat.Mode & unix.S_IFMT }
@@ -91,6 +122,17 @@ func newTree() *tree { return &tree{byPath: map[string]int{}} }
 func (t *tree) add(i item) {
 	t.byPath[i.path] = len(t.items)
 	t.items = append(t.items, i)
+}
+
+// size counts the regular files and their bytes.
+func (t *tree) size() (files int, bytes int64) {
+	for i := range t.items {
+		if t.items[i].kind() == unix.S_IFREG {
+			files++
+			bytes += t.items[i].stat.Size
+		}
+	}
+	return files, bytes
 }
 
 func (t *tree) get(name string) *item {
@@ -159,7 +201,7 @@ func (w *walker) dir(name string, verdict dockerfile.Verdict, pending []item) er
 
 func (w *walker) file(name string, pending *[]item) error {
 	i, err := w.stat(name)
-	if err != nil || i.kind() == unix.S_IFSOCK {
+	if err != nil {
 		return err
 	}
 	w.add(i, pending)
@@ -196,28 +238,6 @@ func (w *walker) stat(name string) (item, error) {
 		i.link = link
 	}
 	return i, nil
-}
-
-// missing is the error for a source that is not in the context, with the reason where there is one.
-func (c *Context) missing(source string) error {
-	err := fmt.Errorf("%q: %w", "/"+source, errdef.ErrNotFound)
-	_, absent := os.Lstat(filepath.Join(c.dir, filepath.FromSlash(source)))
-	if v := c.ignore.Match(source); absent == nil && v.Ignored && v.Rule != nil {
-		return errdef.WithHint(err, fmt.Sprintf("%s:%d: %q leaves it out; add the line \"!%s\" after it", c.ignoreName, v.Rule.Line, v.Rule.Text, source))
-	}
-	var names []string
-	dir := path.Dir(source)
-	if i := c.tree.get(dir); i != nil && i.isDir() {
-		for _, below := range c.tree.below(dir) {
-			if path.Dir(below.path) == dir {
-				names = append(names, below.path)
-			}
-		}
-	}
-	if near := dockerfile.Closest(source, names); near != "" {
-		return errdef.WithHint(err, fmt.Sprintf("did you mean %q?", near))
-	}
-	return err
 }
 
 // digests gives the sha256 of each regular file in items, by path, hashed in parallel where the index does not know it.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
@@ -27,8 +28,10 @@ import (
 // A file changed twice within one tick of its clock can look unchanged. So a file whose times lie close before the scan,
 // or after it, is hashed each time and never remembered.
 type statIndex struct {
-	file  string
-	start time.Time
+	file         string
+	capabilities bool // count
+	layers       bool // the files are those of layers, which never change and are seen through mounts
+	start        time.Time
 
 	mu    sync.Mutex
 	known map[fileID][sha256.Size]byte
@@ -48,7 +51,7 @@ type indexRecord struct {
 }
 
 const (
-	indexMagic   = "strata context index 1\n"
+	indexMagic   = "strata context index 2\n"
 	maxIndexFile = 512 << 20
 	unsettled    = 2 * time.Second
 )
@@ -56,6 +59,22 @@ const (
 func newStatIndex(cacheDir, contextDir string) *statIndex {
 	sum := sha256.Sum256([]byte(contextDir))
 	return &statIndex{file: filepath.Join(cacheDir, hex.EncodeToString(sum[:16]))}
+}
+
+// newLayerIndex is the index of all files of layers.
+func newLayerIndex(cacheDir string) *statIndex {
+	x := &statIndex{file: filepath.Join(cacheDir, "layers"), capabilities: true, layers: true}
+	x.begin(time.Now())
+	return x
+}
+
+// id is what a file is known by. A mount has a device of its own each time, but the inodes of its layers.
+func (x *statIndex) id(st *unix.Stat_t) fileID {
+	id := idOf(st)
+	if x.layers {
+		id.Dev = 0
+	}
+	return id
 }
 
 func idOf(st *unix.Stat_t) fileID {
@@ -135,6 +154,9 @@ func (x *statIndex) save() error {
 
 // settled tells whether the times of a file lie far enough before the scan.
 func (x *statIndex) settled(id fileID) bool {
+	if x.layers {
+		return true
+	}
 	limit := x.start.Add(-unsettled).UnixNano()
 	return id.Mtime < limit && id.Ctime < limit
 }
@@ -161,13 +183,14 @@ func (x *statIndex) learn(id fileID, sum [sha256.Size]byte) {
 	x.dirty = true
 }
 
-// digests gives the sha256 of each of files by path. Those whose stat is known are not opened.
+// digests gives the digest of each of files by path: of a regular file's content and of the attributes that a copy would
+// have, of a directory's attributes. Those whose stat is known are not opened.
 func (x *statIndex) digests(ctx context.Context, root *rootfs.Root, files []*item) (map[string]string, error) {
 	sums := make([][sha256.Size]byte, len(files))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 	for i, f := range files {
-		if sum, ok := x.lookup(idOf(&f.stat)); ok {
+		if sum, ok := x.lookup(x.id(&f.stat)); ok {
 			sums[i] = sum
 			continue
 		}
@@ -175,12 +198,12 @@ func (x *statIndex) digests(ctx context.Context, root *rootfs.Root, files []*ite
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			sum, err := hashFile(root, f)
+			sum, err := x.hash(root, f)
 			if err != nil {
 				return err
 			}
 			sums[i] = sum
-			x.learn(idOf(&f.stat), sum)
+			x.learn(x.id(&f.stat), sum)
 			return nil
 		})
 	}
@@ -189,18 +212,35 @@ func (x *statIndex) digests(ctx context.Context, root *rootfs.Root, files []*ite
 	}
 	byPath := make(map[string]string, len(files))
 	for i, f := range files {
-		byPath[f.path] = "sha256:" + hex.EncodeToString(sums[i][:])
+		if !f.isDir() || sums[i] != [sha256.Size]byte{} { // most directories have none
+			byPath[f.path] = "sha256:" + hex.EncodeToString(sums[i][:])
+		}
 	}
 	return byPath, nil
 }
 
-// hashFile hashes the file that f was when it was listed.
-func hashFile(root *rootfs.Root, f *item) (sum [sha256.Size]byte, err error) {
+// hash hashes the file that f was when it was listed, with its attributes where there are some.
+func (x *statIndex) hash(root *rootfs.Root, f *item) (sum [sha256.Size]byte, err error) {
 	file, err := openUnchanged(root, f)
 	if err != nil {
 		return sum, err
 	}
 	defer file.Close()
+	attrs, err := carriedXattrs(file, x.capabilities)
+	if err != nil {
+		return sum, fmt.Errorf("file %q: %w", f.path, err)
+	}
+	own := xattrSum(attrs)
+	if f.isDir() {
+		return own, nil
+	}
+	if sum, err = hashContent(file, f); err != nil || len(attrs) == 0 {
+		return sum, err
+	}
+	return sha256.Sum256(append(sum[:], own[:]...)), nil
+}
+
+func hashContent(file *os.File, f *item) (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
 	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{file}, make([]byte, min(128<<10, f.stat.Size+1))); err != nil {
 		return sum, fmt.Errorf("file %q: %w", f.path, err)
@@ -218,7 +258,7 @@ func hashFile(root *rootfs.Root, f *item) (sum [sha256.Size]byte, err error) {
 
 // openUnchanged opens a file of a source tree and checks that it is the one that was listed.
 func openUnchanged(root *rootfs.Root, f *item) (*os.File, error) {
-	file, err := root.Open(f.path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	file, err := f.reopen(root)
 	if err != nil {
 		return nil, fmt.Errorf("file %q: %w", f.path, err)
 	}
@@ -232,6 +272,13 @@ func openUnchanged(root *rootfs.Root, f *item) (*os.File, error) {
 		return nil, changed(f.path)
 	}
 	return file, nil
+}
+
+func (i *item) reopen(root *rootfs.Root) (*os.File, error) {
+	if i.open != nil { // a descriptor with a place of its own in the file
+		return os.Open("/proc/self/fd/" + strconv.Itoa(int(i.open.Fd())))
+	}
+	return root.Open(i.path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 }
 
 func changed(name string) error {

@@ -12,11 +12,14 @@ import (
 	"strata/internal/rootfs"
 )
 
-// selection is what one source of a COPY or ADD comes to: a file, or a directory with all that is below it.
+// selection is what one source of a COPY or ADD comes to: a file, or a directory with all that is taken of it.
 type selection struct {
-	name string // base name of the source as it was written: what it is called in a directory
-	top  item   // symbolic links followed
-	all  []item // below top, in the order of a walk
+	name   string // base name of the source as it was written: what it is called in a directory
+	top    item   // symbolic links followed
+	all    []item // below top, in the order of a walk
+	root   *rootfs.Root
+	unpack bool // if it is an archive
+	like   bool // a directory made for the destination is like top
 }
 
 // relative is an item's path below the selection's top.
@@ -27,43 +30,72 @@ func (s *selection) relative(i *item) string {
 	return strings.TrimPrefix(i.path, s.top.path+"/")
 }
 
-func isPattern(source string) bool { return strings.ContainsAny(source, `*?[\`) }
+// isPattern reports whether a path has meta characters that are not quoted.
+func isPattern(source string) bool {
+	for i := 0; i < len(source); i++ {
+		switch source[i] {
+		case '\\':
+			i++
+		case '*', '?', '[':
+			return true
+		}
+	}
+	return false
+}
 
-// selectFrom finds what sources name in the context.
-func (c *Context) selectFrom(sources []string) ([]selection, error) {
+// splitPattern splits a path at its first component that is a pattern. Links in the base are followed, in the rest not.
+func splitPattern(source string) (base, pattern string) {
+	parts := strings.Split(source, "/")
+	for i, part := range parts {
+		if isPattern(part) {
+			return path.Join(append([]string{"."}, parts[:i]...)...), strings.Join(parts[i:], "/")
+		}
+	}
+	return source, ""
+}
+
+// selectFrom finds what a source names in the context.
+func (c *Context) selectFrom(source *Source) ([]selection, error) {
+	names := []string{source.Path}
+	if isPattern(source.Path) {
+		var err error
+		if names, err = c.glob(source); err != nil {
+			return nil, err
+		}
+	}
 	var found []selection
-	for _, source := range sources {
-		names := []string{source}
-		if isPattern(source) {
-			var err error
-			if names, err = c.tree.glob(source); err != nil {
-				return nil, err
-			}
+	for _, name := range names {
+		resolved, ok := c.tree.resolve(name)
+		if !ok {
+			return nil, c.missing(name, source.Written)
 		}
-		for _, name := range names {
-			resolved, ok := c.tree.resolve(name)
-			if !ok {
-				return nil, c.missing(name)
-			}
-			s := selection{name: path.Base(name), top: *c.tree.get(resolved)}
-			if s.top.isDir() {
-				s.all = c.tree.below(resolved)
-			}
-			found = append(found, s)
+		s := selection{name: path.Base(name), top: *c.tree.get(resolved), root: c.root, unpack: source.Unpack}
+		if s.top.isDir() {
+			s.all = c.tree.below(resolved)
 		}
+		found = append(found, s)
 	}
 	return found, nil
 }
 
-// glob gives the paths that match pattern component by component.
-func (t *tree) glob(pattern string) ([]string, error) {
-	if _, err := path.Match(pattern, ""); err != nil {
-		return nil, fmt.Errorf("source %q: %w: %w", pattern, err, errdef.ErrInvalid)
+// glob gives the paths that match a source component by component.
+func (c *Context) glob(source *Source) ([]string, error) {
+	if _, err := path.Match(source.Path, ""); err != nil {
+		return nil, fmt.Errorf("source %q: %w: %w", source.Path, err, errdef.ErrInvalid)
 	}
+	base, pattern := splitPattern(source.Path)
+	at, ok := c.tree.resolve(base)
+	if !ok {
+		return nil, c.missing(base, source.Written)
+	}
+	if top := c.tree.get(at); !top.isDir() {
+		return nil, nil
+	}
+	below := selection{top: *c.tree.get(at)}
 	var names []string
-	for i := range t.items {
-		if ok, _ := path.Match(pattern, t.items[i].path); ok && t.items[i].path != "." {
-			names = append(names, t.items[i].path)
+	for _, i := range c.tree.below(at) {
+		if ok, _ := path.Match(pattern, below.relative(&i)); ok {
+			names = append(names, i.path)
 		}
 	}
 	return names, nil
@@ -107,27 +139,66 @@ func (t *tree) resolve(name string) (string, bool) {
 	return done, true
 }
 
-// selectIn finds what sources name in a mounted tree.
-func selectIn(root *rootfs.Root, sources []string) ([]selection, error) {
-	var found []selection
-	for _, source := range sources {
-		names := []string{"/" + source}
-		if isPattern(source) {
-			var err error
-			if names, err = root.Glob(source); err != nil {
-				return nil, err
-			}
+// selectIn finds what a source names in a mounted tree.
+func selectIn(root *rootfs.Root, source *Source) ([]selection, error) {
+	names := []string{"/" + source.Path}
+	if isPattern(source.Path) {
+		var err error
+		if names, err = globIn(root, source.Path); err != nil {
+			return nil, err
 		}
-		for _, name := range names {
-			s, err := selectOne(root, name)
-			if errors.Is(err, errdef.ErrNotFound) {
-				return nil, fmt.Errorf("%q: %w", path.Clean(name), errdef.ErrNotFound)
-			}
+	}
+	var found []selection
+	for _, name := range names {
+		s, err := selectOne(root, name)
+		if err != nil {
+			return nil, missingIn(name, err)
+		}
+		s.unpack = source.Unpack
+		found = append(found, s)
+	}
+	return found, nil
+}
+
+func missingIn(name string, err error) error {
+	if errors.Is(err, errdef.ErrNotFound) {
+		return fmt.Errorf("%q: %w", path.Join("/", name), errdef.ErrNotFound)
+	}
+	return err
+}
+
+// globIn gives the paths of a mounted tree that match a source component by component.
+func globIn(root *rootfs.Root, source string) ([]string, error) {
+	if _, err := path.Match(source, ""); err != nil {
+		return nil, fmt.Errorf("source %q: %w: %w", source, err, errdef.ErrInvalid)
+	}
+	base, pattern := splitPattern(source)
+	at, err := root.Resolve("/" + base)
+	if err != nil {
+		return nil, missingIn(base, err)
+	}
+	found := []string{at}
+	for part := range strings.SplitSeq(pattern, "/") {
+		var next []string
+		for _, dir := range found {
+			st, err := root.Lstat(dir)
 			if err != nil {
 				return nil, err
 			}
-			found = append(found, s)
+			if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+				continue
+			}
+			entries, err := root.ReadDir(dir)
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range entries {
+				if ok, _ := path.Match(part, e.Name()); ok {
+					next = append(next, path.Join(dir, e.Name()))
+				}
+			}
 		}
+		found = next
 	}
 	return found, nil
 }
@@ -137,7 +208,7 @@ func selectOne(root *rootfs.Root, name string) (selection, error) {
 	if err != nil {
 		return selection{}, err
 	}
-	s := selection{name: path.Base(path.Clean(name))}
+	s := selection{name: path.Base(path.Clean(name)), root: root}
 	if s.top, err = lstatIn(root, resolved); err != nil || !s.top.isDir() {
 		return s, err
 	}
@@ -154,9 +225,6 @@ func listBelow(root *rootfs.Root, dir string, items []item) ([]item, error) {
 		i, err := lstatIn(root, path.Join(dir, e.Name()))
 		if err != nil {
 			return nil, err
-		}
-		if i.kind() == unix.S_IFSOCK {
-			continue
 		}
 		items = append(items, i)
 		if !i.isDir() {

@@ -101,8 +101,10 @@ func TestContextSelect(t *testing.T) {
 		".":         ".=.",
 		"x*":        "",
 		"d/*":       "c.go=d/c.go",
+		"link/*":    "c.go=d/c.go",
+		"*/c.go":    "c.go=d/c.go",
 	} {
-		found, err := c.selectFrom([]string{source})
+		found, err := c.selectFrom(&Source{Path: source})
 		if err != nil {
 			t.Errorf("%s: %v", source, err)
 		}
@@ -114,23 +116,37 @@ func TestContextSelect(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", source, got, want)
 		}
 	}
-	for _, source := range []string{"loop", "none", "a.go/x", "[a"} {
-		if _, err := c.selectFrom([]string{source}); err == nil {
+	for _, source := range []string{"loop", "none", "a.go/x", "[a", "none/*.go"} {
+		if _, err := c.selectFrom(&Source{Path: source}); err == nil {
 			t.Errorf("%s: no error", source)
 		}
 	}
 }
 
 func TestContextMissing(t *testing.T) {
-	c := open(t, plant(t, map[string]string{"package.json": "1", "secret": "2"}), "secret\n")
-	for source, want := range map[string]string{
-		"package.jsn": `did you mean "package.json"?`,
-		"secret":      `.dockerignore:1: "secret" leaves it out; add the line "!secret" after it`,
-		"zzz":         "",
+	dir := plant(t, map[string]string{"package.json": "1", "secret": "2", "src/app.py": "3", "README": "4"})
+	c := open(t, dir, "secret\n")
+	c.dockerfile = "secret"
+	for written, want := range map[string]string{
+		"package.jsn":   `did you mean "package.json"?`,
+		"readme":        `did you mean "README"?`,
+		"app.py":        `did you mean "src/app.py"?`,
+		"secret":        `.dockerignore:1: "secret" leaves it out; add the line "!secret" after it`,
+		"zzz":           "build context, " + dir + ": ls " + dir,
+		dir + "/README": `paths begin at the build context: write "README"`,
+		"/dev/null":     "copy /dev/null into " + dir + " first",
+		"../x/y":        "build from " + filepath.Dir(dir) + ": strata build -f " + dir + "/secret " + filepath.Dir(dir),
+		"../../y":       "build from " + filepath.Dir(filepath.Dir(dir)) + ": ",
+		"..":            "",
 	} {
-		_, err := c.selectFrom([]string{source})
-		if !errors.Is(err, errdef.ErrNotFound) || !strings.Contains(err.Error(), `"/`+source+`": not found`) || errdef.Hint(err) != want {
-			t.Errorf("%s: %v, hint %q", source, err, errdef.Hint(err))
+		_, err := c.selectFrom(&Source{Path: source(written), Written: written})
+		if source(written) == "." {
+			err = c.missing(".", written)
+		}
+		outside := errors.Is(err, errdef.ErrInvalid) && strings.Contains(err.Error(), "outside of the build context")
+		inside := errors.Is(err, errdef.ErrNotFound) && strings.Contains(err.Error(), `"/`+source(written)+`": not found`)
+		if outside == inside || !strings.Contains(errdef.Hint(err), want) || outside != strings.HasPrefix(written, "..") {
+			t.Errorf("%s: %v, hint %q", written, err, errdef.Hint(err))
 		}
 	}
 }

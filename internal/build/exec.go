@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"strata/internal/dockerfile"
 	"strata/internal/errdef"
+	"strata/internal/fetch"
 	"strata/internal/graph"
 	"strata/internal/layer"
 	"strata/internal/oci"
@@ -47,10 +49,18 @@ type Deps struct {
 	// Run runs the bundle's container id to its end and removes it; code is its exit status. It kills it when ctx ends.
 	Run func(ctx context.Context, id, bundle string, stdout, stderr *os.File) (code int, err error)
 
+	// Caches are the directories of RUN --mount=type=cache.
+	Caches *CacheMounts
+	// Secrets by id, for RUN --mount=type=secret. Neither keys nor layers know of them.
+	Secrets map[string][]byte
+	// Agents are the sockets of ssh agents by id, for RUN --mount=type=ssh.
+	Agents map[string]string
 	// CA is a bundle of certificates (PEM) that RUN steps are given while they run; nil gives none. Neither keys nor
 	// layers know of it.
 	CA []byte
 
+	// Fetch gets what ADD names elsewhere; nil fetches nothing.
+	Fetch *fetch.Cache
 	// Context of the build; nil when there is none.
 	Context *Context
 	// Slot tells this build from others of the machine, the path of its Dockerfile for example, so that a step that must
@@ -74,12 +84,15 @@ func Execute(ctx context.Context, plan *Plan, d Deps) (*oci.Image, error) {
 		defer logs.close()
 		d.Sink = logs
 	}
+	if d.Context != nil {
+		d.Context.sink, d.Context.dockerfile = d.Sink, plan.File.Name
+	}
 	h := &holder{layers: d.Layers, hold: d.Hold, held: map[oci.DiffID]bool{}}
 	cache, err := graph.Open(d.CacheDir, h.all)
 	if err != nil {
 		return nil, err
 	}
-	x := &executor{plan: plan, deps: d, hold: h, steps: map[*Step]*graph.Vertex{}, last: map[*Stage]*graph.Vertex{}}
+	x := &executor{plan: plan, deps: d, hold: h, steps: map[*Step]*graph.Vertex{}, last: map[*Stage]*graph.Vertex{}, shown: map[string]*graph.Vertex{}}
 	defer x.close()
 	if err := x.vertices(); err != nil {
 		return nil, err
@@ -90,8 +103,8 @@ func Execute(ctx context.Context, plan *Plan, d Deps) (*oci.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.Context != nil {
-		if err := d.Context.index.save(); err != nil {
+	for _, index := range x.indexes() {
+		if err := index.save(); err != nil {
 			return nil, fmt.Errorf("build cache: %w", err)
 		}
 	}
@@ -105,13 +118,37 @@ type executor struct {
 	hold  *holder
 	steps map[*Step]*graph.Vertex
 	last  map[*Stage]*graph.Vertex // what the stage comes to
+	shown map[string]*graph.Vertex // what mounts show of the context
+	empty *graph.Vertex            // what these start from
 	work  workspace
 	trust trust
+
+	fetched fetched
+	indexed sync.Once
+	index   *statIndex // of the files of layers
+}
+
+// stages is the index of the files of stages and images.
+func (x *executor) stages() *statIndex {
+	x.indexed.Do(func() { x.index = newLayerIndex(filepath.Join(x.deps.CacheDir, "context")) })
+	return x.index
+}
+
+func (x *executor) indexes() []*statIndex {
+	var all []*statIndex
+	if x.deps.Context != nil {
+		all = append(all, x.deps.Context.index)
+	}
+	if x.index != nil {
+		all = append(all, x.index)
+	}
+	return all
 }
 
 func (x *executor) close() {
 	x.work.close()
 	x.trust.close()
+	x.fetched.close()
 	if c := x.deps.Context; c != nil && c.root != nil {
 		c.root.Close()
 	}
@@ -160,15 +197,53 @@ func (x *executor) step(s *Stage, step *Step, on *graph.Vertex) *graph.Vertex {
 	common := op{x: x, step: step}
 	switch step.Kind {
 	case KindRun:
-		v.Op = &runOp{common, step.Run}
+		v.Op = x.runOp(s, step, v, common)
 	case KindWorkdir:
 		v.Op = &workdirOp{common, step.Workdir}
 	default:
-		if step.Copy.From != nil {
-			v.Inputs = append(v.Inputs, x.last[step.Copy.From])
+		if step.Copy.Link {
+			return x.linked(s, step, v, common)
 		}
-		v.Op = &copyOp{op: common, copy: step.Copy}
+		x.copies(v, common, step.Copy)
 	}
+	return v
+}
+
+// runOp makes the op of a RUN and gives its vertex the trees that its mounts show as inputs.
+func (x *executor) runOp(s *Stage, step *Step, v *graph.Vertex, common op) *runOp {
+	o := &runOp{op: common, run: step.Run, inputs: map[int]int{}}
+	for i := range step.Run.Mounts {
+		m := &step.Run.Mounts[i]
+		var from *graph.Vertex
+		switch {
+		case m.From != nil:
+			from = x.last[m.From]
+		case m.Files != nil:
+			from = x.files(s, step, m)
+		default:
+			continue
+		}
+		o.inputs[i] = len(v.Inputs)
+		v.Inputs = append(v.Inputs, from)
+	}
+	return o
+}
+
+// files is the step before a RUN that puts what a mount shows of the context into a tree of its own: so it is selected,
+// keyed and kept like a COPY's.
+func (x *executor) files(s *Stage, step *Step, m *Mount) *graph.Vertex {
+	id := "context:" + m.Source
+	if v := x.shown[id]; v != nil {
+		return v
+	}
+	v := &graph.Vertex{ID: id, Name: "[context] mount " + m.Source, Noun: "the context's " + m.Source, NoCache: s.NoCache, Inputs: []*graph.Vertex{x.scratch()}}
+	if x.deps.Slot != "" {
+		v.Slot = x.deps.Slot + "\n" + id
+	}
+	copied := *step
+	copied.Kind = KindCopy
+	v.Op = &copyOp{op: op{x: x, step: &copied}, copy: m.Files}
+	x.shown[id] = v
 	return v
 }
 

@@ -1,46 +1,52 @@
 package build
 
 import (
-	"bytes"
+	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"strata/internal/errdef"
+	"strata/internal/fetch"
 	"strata/internal/graph"
 	"strata/internal/layer"
-	"strata/internal/rootfs"
-	"strata/internal/runtime"
 )
 
-// copyOp puts files from the context, from another stage or from the Dockerfile itself into the tree: COPY and ADD.
+// copyOp puts files from the context, from another stage, from elsewhere or from the Dockerfile itself into the tree: COPY
+// and ADD.
 type copyOp struct {
 	op
 	copy *Copy
 }
 
 func (o *copyOp) Define([]json.RawMessage) ([]graph.Line, error) {
-	sources, err := json.Marshal(o.copy.Sources)
+	var sources []string
+	for i := range o.copy.Sources {
+		sources = append(sources, o.copy.Sources[i].key())
+	}
+	written, err := json.Marshal(sources)
 	if err != nil {
 		return nil, err
 	}
 	lines := o.lines(
-		graph.Line{Name: "the sources", Value: string(sources)},
+		graph.Line{Name: "the sources", Value: string(written)},
 		graph.Line{Name: "the destination", Value: o.copy.Dest},
 		graph.Line{Name: "the owner", Value: o.copy.Chown},
-		graph.Line{Name: "the unpacking", Value: strconv.FormatBool(o.copy.Unpack)},
 	)
 	if o.copy.Chmod != nil {
-		lines = append(lines, graph.Line{Name: "the mode", Value: fmt.Sprintf("%04o", *o.copy.Chmod)})
+		lines = append(lines, graph.Line{Name: "the mode", Value: o.copy.Chmod.String()})
+	}
+	for _, pattern := range o.copy.Exclude {
+		lines = append(lines, graph.Line{Name: "what is left out", Value: pattern})
 	}
 	for _, f := range o.copy.Inline {
 		sum := sha256.Sum256([]byte(f.Data))
@@ -49,50 +55,91 @@ func (o *copyOp) Define([]json.RawMessage) ([]graph.Line, error) {
 	return lines, nil
 }
 
-// Content lists what is selected of the context. Times and owners do not count: times make no difference that anybody
-// asks for, and owners do not get into the layer. The results of other stages are inputs already.
-func (o *copyOp) Content(ctx context.Context, _ []json.RawMessage) ([]graph.Line, error) {
-	if o.copy.From != nil || len(o.copy.Sources) == 0 {
+// key is all that a source says.
+func (s *Source) key() string {
+	text := s.Path
+	switch {
+	case s.Repo != nil:
+		text = s.Repo.String()
+	case s.URL != "":
+		text = fetch.Redact(s.URL)
+	case s.Parents:
+		text += "/./" + s.Include
+	}
+	if s.Unpack {
+		text += " unpacked"
+	}
+	return text
+}
+
+// Content lists what is selected, here or elsewhere. Times do not count: they make no difference that anybody asks for. Owners
+// count where they get into the layer.
+func (o *copyOp) Content(ctx context.Context, inputs []json.RawMessage) ([]graph.Line, error) {
+	if len(o.copy.Sources) == 0 {
 		return nil, nil
 	}
-	lines, err := o.content(ctx)
+	lines, err := o.fetchedLines(ctx)
+	if err == nil && o.copy.hasPaths() {
+		err = o.withOrigin(nil, inputs, func(from *origin) error {
+			more, err := o.content(ctx, from)
+			lines = append(lines, more...)
+			return err
+		})
+	}
 	return lines, o.at(ctx, err)
 }
 
-func (o *copyOp) content(ctx context.Context) ([]graph.Line, error) {
-	c := o.x.deps.Context
-	selected, err := o.fromContext()
-	if err != nil {
-		return nil, err
+// hasPaths: something is taken of From or of the context.
+func (c *Copy) hasPaths() bool {
+	return slices.ContainsFunc(c.Sources, func(s Source) bool { return s.URL == "" && s.Repo == nil })
+}
+
+func (o *copyOp) content(ctx context.Context, from *origin) ([]graph.Line, error) {
+	var selected []selection
+	for i := range o.copy.Sources {
+		if src := &o.copy.Sources[i]; src.URL == "" && src.Repo == nil {
+			found, err := o.find(from, src)
+			if err != nil {
+				return nil, err
+			}
+			selected = append(selected, found...)
+		}
 	}
 	var files []*item
 	for i := range selected {
 		for _, it := range selected[i].items() {
-			if it.kind() == unix.S_IFREG {
+			if it.kind() == unix.S_IFREG || it.isDir() {
 				files = append(files, it)
 			}
 		}
 	}
-	sums, err := c.digests(ctx, files)
+	sums, err := from.index.digests(ctx, from.root, files)
 	if err != nil {
 		return nil, err
 	}
-	lines := []graph.Line{}
+	var lines []graph.Line
 	for i := range selected {
 		s := &selected[i]
 		lines = append(lines, graph.Line{Name: "source " + s.name, Value: s.top.path})
 		for _, it := range s.items() {
-			lines = append(lines, contentLine(it, sums[it.path]))
+			line := contentLine(it, sums[it.path])
+			if o.keepsOwner() {
+				line.Value = fmt.Sprintf("%d:%d %s", it.stat.Uid, it.stat.Gid, line.Value)
+			}
+			lines = append(lines, line)
 		}
 	}
 	return lines, nil
 }
 
+// keepsOwner: what is copied belongs to whom it belongs at its source.
+func (o *copyOp) keepsOwner() bool { return o.copy.From != nil && o.copy.Chown == "" }
+
 func contentLine(i *item, sum string) graph.Line {
 	mode := fmt.Sprintf("%04o", i.perm())
 	switch i.kind() {
 	case unix.S_IFDIR:
-		return graph.Line{Name: "directory " + i.path, Value: mode}
+		return graph.Line{Name: "directory " + i.path, Value: strings.TrimSpace(mode + " " + sum)}
 	case unix.S_IFLNK:
 		return graph.Line{Name: "link " + i.path, Value: i.link}
 	case unix.S_IFREG:
@@ -113,57 +160,45 @@ func (s *selection) items() []*item {
 	return items
 }
 
-func (o *copyOp) fromContext() ([]selection, error) {
-	c := o.x.deps.Context
-	if c == nil {
-		return nil, noContext()
-	}
-	if err := c.walk(); err != nil {
-		return nil, err
-	}
-	return c.selectFrom(o.copy.Sources)
-}
-
 func (o *copyOp) Run(ctx context.Context, inputs []json.RawMessage, out *graph.Output) (json.RawMessage, error) {
 	result, err := o.changeset(ctx, inputs[0], out, func(t *mounted) error {
-		if o.copy.From == nil {
-			return o.copyContext(ctx, t)
-		}
-		from, err := decodeState(inputs[1])
+		c, err := o.copier(ctx, t, out)
 		if err != nil {
 			return err
 		}
-		return t.readOnly(from.Layers, func(root *rootfs.Root) error {
-			selected, err := selectIn(root, o.copy.Sources)
-			if err != nil {
-				return err
-			}
-			return o.put(ctx, t, root, selected)
-		})
+		if !o.copy.hasPaths() {
+			return o.put(ctx, t, c, nil)
+		}
+		return o.withOrigin(t, inputs, func(from *origin) error { return o.put(ctx, t, c, from) })
 	})
 	return result, o.at(ctx, err)
 }
 
-func (o *copyOp) copyContext(ctx context.Context, t *mounted) error {
-	if len(o.copy.Sources) == 0 {
-		return o.put(ctx, t, nil, nil)
+// put copies the sources, then writes the inline files.
+func (o *copyOp) put(ctx context.Context, t *mounted, c *copier, from *origin) error {
+	for i := range o.copy.Sources {
+		found, done, err := o.locate(ctx, t, from, &o.copy.Sources[i])
+		if err == nil {
+			err = o.selections(ctx, c, found)
+		}
+		done()
+		if err != nil {
+			return err
+		}
 	}
-	selected, err := o.fromContext()
-	if err != nil {
-		return err
+	for _, f := range o.copy.Inline {
+		if err := c.inline(f); err != nil {
+			return err
+		}
 	}
-	return o.put(ctx, t, o.x.deps.Context.root, selected)
+	return c.finish()
 }
 
-// put copies the selections, then writes the inline files.
-func (o *copyOp) put(ctx context.Context, t *mounted, from *rootfs.Root, selected []selection) error {
-	c, err := o.copier(ctx, t, from)
-	if err != nil {
-		return err
-	}
-	for i := range selected {
-		s := &selected[i]
-		if o.copy.Unpack && s.top.kind() == unix.S_IFREG {
+func (o *copyOp) selections(ctx context.Context, c *copier, found []selection) error {
+	for i := range found {
+		s := &found[i]
+		c.from = s.root
+		if s.unpack && s.top.kind() == unix.S_IFREG {
 			done, err := o.unpack(ctx, c, s)
 			if err != nil {
 				return err
@@ -176,109 +211,60 @@ func (o *copyOp) put(ctx context.Context, t *mounted, from *rootfs.Root, selecte
 			return err
 		}
 	}
-	for _, f := range o.copy.Inline {
-		if err := c.inline(f); err != nil {
-			return err
-		}
-	}
-	return c.finish()
+	return nil
 }
 
-func (o *copyOp) copier(ctx context.Context, t *mounted, from *rootfs.Root) (*copier, error) {
+func (o *copyOp) copier(ctx context.Context, t *mounted, out *graph.Output) (*copier, error) {
 	c := &copier{
-		ctx: ctx.Err, from: from, to: t.root, dest: o.copy.Dest, chmod: o.copy.Chmod, epoch: o.x.plan.Epoch,
-		keepOwner: o.copy.From != nil && o.copy.Chown == "", xattrs: o.copy.From != nil, anyOwner: o.x.deps.SingleID,
-		links: map[fileID]string{},
+		ctx: ctx.Err, to: t.root, dest: o.copy.Dest, chmod: o.copy.Chmod, epoch: o.x.plan.Epoch,
+		keepOwner: o.keepsOwner(), capabilities: o.copy.From != nil, anyOwner: o.x.deps.SingleID,
 	}
 	if o.copy.Chown == "" {
 		return c, nil
 	}
-	user, err := ownerOf(t.root, o.copy.Chown)
+	user, err := ownerOf(t, o.copy.Chown, out)
 	c.uid, c.gid = int(user.UID), int(user.GID)
 	return c, err
 }
 
-// ownerOf resolves --chown. Without a group it is the number of the user, as docker has it for numbers, or the user's own.
-func ownerOf(root *rootfs.Root, spec string) (runtime.User, error) {
-	name, group, _ := strings.Cut(spec, ":")
-	if group == "" {
-		if uid, err := strconv.ParseUint(name, 10, 32); err == nil {
-			return runtime.User{UID: uint32(uid), GID: uint32(uid)}, nil
-		}
-		spec = name
-	}
-	user, err := runtime.LookupUser(root, spec, nil)
-	if err != nil {
-		return user, fmt.Errorf("--chown=%s: %w", spec, err)
-	}
-	return user, nil
-}
-
-// unpack unpacks a selected file into the destination if it is an archive.
+// unpack unpacks a selected file into the destination if it is an archive. Modes stay as they are in it.
 func (o *copyOp) unpack(ctx context.Context, c *copier, s *selection) (bool, error) {
 	f, err := openUnchanged(c.from, &s.top)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	archive, err := isArchive(f)
-	if err != nil || !archive {
-		return false, err
+	if !isArchive(f) {
+		return false, ctx.Err()
 	}
 	if _, err := f.Seek(0, 0); err != nil {
 		return false, err
 	}
-	tar, _, err := layer.Decompress(f)
+	content, _, err := layer.Decompress(f)
 	if err != nil {
-		return false, fmt.Errorf("archive %q: %w", s.top.path, err)
+		return false, fmt.Errorf("archive %q: %w", s.name, err)
 	}
-	defer tar.Close()
-	if err := c.mkdir(c.dest); err != nil {
+	defer content.Close()
+	if err := c.mkdir(c.dest, 0o755); err != nil {
 		return false, err
 	}
 	opts := layer.ExtractOptions{IgnoreOwner: c.anyOwner}
 	if o.copy.Chown != "" {
 		opts.UID, opts.GID = &c.uid, &c.gid
 	}
-	return true, layer.ExtractTree(ctx, tar, c.to.File(), c.dest, opts)
+	return true, layer.ExtractTree(ctx, content, c.to.File(), c.dest, opts)
 }
 
-// isArchive tells whether f, compressed or not, begins with a tar header, as docker decides it: by content, never by name.
-func isArchive(f interface{ Read([]byte) (int, error) }) (bool, error) {
-	tar, _, err := layer.Decompress(f)
-	if errors.Is(err, errdef.ErrInvalid) || errors.Is(err, errdef.ErrCorrupt) || errors.Is(err, errdef.ErrUnsupported) {
-		return false, nil
-	}
+// isArchive tells whether f, compressed once or not, begins with a tar's entry, as docker decides it: by content, never by
+// name.
+func isArchive(f io.Reader) bool {
+	content, _, err := layer.Decompress(f)
 	if err != nil {
-		return false, nil
-	}
-	defer tar.Close()
-	var block [512]byte
-	for n := 0; n < len(block); {
-		m, err := tar.Read(block[n:])
-		n += m
-		if err != nil && n < len(block) {
-			return false, nil // too short, or not what the first bytes promised
-		}
-	}
-	return tarHeader(block[:]), nil
-}
-
-// tarHeader checks the header checksum, which every kind of tar has: the sum of all bytes with the field itself as spaces.
-func tarHeader(block []byte) bool {
-	field := strings.Trim(string(block[148:156]), " \x00")
-	want, err := strconv.ParseInt(field, 8, 64)
-	if err != nil || bytes.Equal(block, make([]byte, len(block))) {
 		return false
 	}
-	var sum int64
-	for i, b := range block {
-		if i >= 148 && i < 156 {
-			b = ' '
-		}
-		sum += int64(b)
-	}
-	return sum == want
+	defer content.Close()
+	_, err = tar.NewReader(content).Next()
+	return err == nil || errors.Is(err, tar.ErrInsecurePath)
 }
 
 // toDirectory tells whether a destination is written as a directory.

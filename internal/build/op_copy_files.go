@@ -3,7 +3,6 @@ package build
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"strings"
@@ -18,22 +17,25 @@ import (
 
 // copier copies selections from one tree into another, as BuildKit does it:
 //
-//   - what is in a directory is copied, not the directory itself;
+//   - what is in a directory is copied, not the directory itself: of that the destination gets the time only;
 //   - a file goes into the destination if that is written with a slash or is a directory, else becomes it;
-//   - directories made on the way are 0755; those that exist stay as they are; those copied are like their source;
+//   - directories made for the destination are 0755 or what --chmod says; those copied become like their source, whether
+//     they exist or not;
 //   - a file replaces what is no directory, links included, which are never followed inside a copied tree;
-//   - links in the way to the destination are followed, inside the root.
+//   - links in the way to the destination are followed, inside the root;
+//   - several names of one file stay that within one source;
+//   - a socket becomes an empty file.
 type copier struct {
 	ctx      func() error
 	from, to *rootfs.Root
 	dest     string
 	uid, gid int
-	chmod    *uint32
+	chmod    *Chmod
 	epoch    *time.Time
 
-	keepOwner bool // owners as in the source
-	xattrs    bool // extended attributes as in the source
-	anyOwner  bool // a chown that fails does not matter
+	keepOwner    bool // owners as in the source
+	capabilities bool // capabilities as in the source, like the other attributes
+	anyOwner     bool // a chown that fails does not matter
 
 	links map[fileID]string // files with several names, by what was made of the first
 	times []dirTime
@@ -48,20 +50,18 @@ type dirTime struct {
 
 // selection copies one source.
 func (c *copier) selection(s *selection) error {
+	c.links = map[fileID]string{}
 	if !s.top.isDir() {
 		target, err := c.target(s.name)
 		if err != nil {
 			return err
 		}
-		if err := c.mkdir(path.Dir(target)); err != nil {
+		if err := c.mkdir(path.Dir(target), c.chmod.newDir()); err != nil {
 			return err
 		}
 		return errors.Join(c.one(&s.top, target), c.wait())
 	}
-	if err := c.mkdir(c.dest); err != nil {
-		return err
-	}
-	dest, err := c.to.Resolve(c.dest)
+	dest, err := c.into(s)
 	if err != nil {
 		return err
 	}
@@ -74,6 +74,27 @@ func (c *copier) selection(s *selection) error {
 		}
 	}
 	return errors.Join(err, c.wait())
+}
+
+// into makes the directory that what is in s goes into, and gives its path without links.
+func (c *copier) into(s *selection) (string, error) {
+	made := false
+	if s.like && !toDirectory(c.dest) {
+		_, err := c.to.Stat(c.dest)
+		made = errors.Is(err, errdef.ErrNotFound)
+	}
+	if err := c.mkdir(c.dest, c.chmod.newDir()); err != nil {
+		return "", err
+	}
+	dest, err := c.to.Resolve(c.dest)
+	if err != nil {
+		return "", err
+	}
+	if made {
+		err = c.attributes(&s.top, dest)
+	}
+	c.times = append(c.times, dirTime{dest, c.mtime(&s.top)})
+	return dest, err
 }
 
 // copyWorkers is how many files are copied at once: enough to overlap the disk and the kernel's work on names.
@@ -93,7 +114,7 @@ func (c *copier) target(name string) (string, error) {
 	}
 	st, err := c.to.Stat(c.dest)
 	if errors.Is(err, errdef.ErrNotFound) {
-		return path.Clean(c.dest), nil
+		return c.to.Landing(c.dest) // where a link leads that leads to nothing yet
 	}
 	if err != nil {
 		return "", err
@@ -106,8 +127,11 @@ func (c *copier) target(name string) (string, error) {
 }
 
 // mkdir makes a directory that the destination needs.
-func (c *copier) mkdir(dir string) error {
-	made, err := c.to.MkdirAll(dir, 0o755, c.uid, c.gid)
+func (c *copier) mkdir(dir string, mode uint32) error {
+	if marked(dir) {
+		return fmt.Errorf("destination %q: layers cannot hold names that begin with .wh.: %w", dir, errdef.ErrInvalid)
+	}
+	made, err := c.to.MkdirAll(dir, mode, c.uid, c.gid)
 	if err != nil {
 		return fmt.Errorf("destination %q: %w", dir, err)
 	}
@@ -124,7 +148,7 @@ func (c *copier) one(i *item, target string) error {
 	if err := c.ctx(); err != nil {
 		return err
 	}
-	if strings.HasPrefix(path.Base(target), ".wh.") {
+	if marked(target) {
 		return fmt.Errorf("file %q: layers cannot hold names that begin with .wh.: %w", i.path, errdef.ErrInvalid)
 	}
 	err := c.kind(i, target)
@@ -133,6 +157,9 @@ func (c *copier) one(i *item, target string) error {
 	}
 	return nil
 }
+
+// marked reports whether a layer would take a part of a path for the mark of something removed.
+func marked(name string) bool { return strings.Contains("/"+name, "/.wh.") }
 
 func (c *copier) kind(i *item, target string) error {
 	if i.isDir() {
@@ -174,6 +201,8 @@ func (c *copier) kind(i *item, target string) error {
 			return err
 		}
 		return c.attributes(i, target)
+	case unix.S_IFSOCK:
+		return c.stub(i, target)
 	}
 	if err := c.to.Mknod(target, i.kind()|i.perm(), i.stat.Rdev); err != nil {
 		return err
@@ -181,13 +210,29 @@ func (c *copier) kind(i *item, target string) error {
 	return c.attributes(i, target)
 }
 
+// stub makes an empty file of what can live in no layer.
+func (c *copier) stub(i *item, target string) error {
+	f, err := c.to.Create(target, 0o600)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return c.attributes(i, target)
+}
+
+// directory makes a directory like its source. One that exists becomes like it too; but one that is here only on the way to
+// what is taken gives it no more than its mode.
 func (c *copier) directory(i *item, target string) error {
 	st, err := c.to.Lstat(target)
 	if err == nil {
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return fmt.Errorf("cannot copy a directory to what is none: %w", errdef.ErrConflict)
 		}
-		return nil
+		if i.implied {
+			return c.to.Chmod(target, i.perm())
+		}
+		c.times = append(c.times, dirTime{target, c.mtime(i)})
+		return c.attributes(i, target)
 	}
 	if !errors.Is(err, errdef.ErrNotFound) {
 		return err
@@ -214,12 +259,10 @@ func (c *copier) attributes(i *item, target string) error {
 			return err
 		}
 	}
-	if c.xattrs && i.kind() != unix.S_IFLNK {
-		if err := c.copyXattrs(i, target); err != nil {
+	if i.isDir() {
+		if err := c.dirXattrs(i, target); err != nil {
 			return err
 		}
-	}
-	if i.isDir() {
 		return nil // its time comes last
 	}
 	return c.to.Chtimes(target, time.Time{}, c.mtime(i))
@@ -233,10 +276,7 @@ func (c *copier) owner(i *item) (int, int) {
 }
 
 func (c *copier) mode(i *item) uint32 {
-	if c.chmod != nil {
-		return *c.chmod
-	}
-	return i.perm()
+	return c.chmod.of(i.perm(), i.isDir())
 }
 
 func (c *copier) mayFail(err error) error {
@@ -246,22 +286,28 @@ func (c *copier) mayFail(err error) error {
 	return err
 }
 
-// copyXattrs carries what means the same in another tree: capabilities, ACLs and the user's own attributes.
-func (c *copier) copyXattrs(i *item, target string) error {
-	attrs, err := c.from.Xattrs(i.path)
+// dirXattrs gives a directory the attributes of its source.
+func (c *copier) dirXattrs(i *item, target string) error {
+	dir, err := c.from.Open(i.path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
+	defer dir.Close()
+	attrs, err := carriedXattrs(dir, c.capabilities)
 	for name, value := range attrs {
-		if name != "security.capability" && !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_") ||
-			strings.HasPrefix(name, "user.overlay.") {
-			continue
-		}
-		if err := c.mayFail(c.to.Setxattr(target, name, value)); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
-			return err
+		if err == nil {
+			err = c.mayLack(c.to.Setxattr(target, name, value))
 		}
 	}
-	return nil
+	return err
+}
+
+// mayLack passes over an attribute that the file system or this process cannot have.
+func (c *copier) mayLack(err error) error {
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM) {
+		return nil
+	}
+	return c.mayFail(err)
 }
 
 // file copies a regular file. The kernel copies the bytes, or shares them where the file system can.
@@ -276,7 +322,7 @@ func (c *copier) file(i *item, target string) error {
 		return err
 	}
 	defer out.Close()
-	if err := copyBytes(out, in, i.stat.Size); err != nil {
+	if err := copyBytes(out, in, &i.stat); err != nil {
 		return err
 	}
 	// What the cache key was made of must be what was copied.
@@ -287,10 +333,10 @@ func (c *copier) file(i *item, target string) error {
 	if idOf(&after) != idOf(&i.stat) {
 		return changed(i.path)
 	}
-	return c.finishFile(i, out, target)
+	return c.finishFile(i, in, out)
 }
 
-func (c *copier) finishFile(i *item, out *os.File, target string) error {
+func (c *copier) finishFile(i *item, in, out *os.File) error {
 	fd := int(out.Fd())
 	uid, gid := c.owner(i)
 	if err := c.mayFail(unix.Fchown(fd, uid, gid)); err != nil {
@@ -299,9 +345,13 @@ func (c *copier) finishFile(i *item, out *os.File, target string) error {
 	if err := unix.Fchmod(fd, c.mode(i)); err != nil {
 		return err
 	}
-	if c.xattrs {
-		if err := c.copyXattrs(i, target); err != nil {
-			return err
+	attrs, err := carriedXattrs(in, c.capabilities)
+	if err != nil {
+		return err
+	}
+	for name, value := range attrs {
+		if err := c.mayLack(unix.Fsetxattr(fd, name, value, 0)); err != nil {
+			return fmt.Errorf("attribute %s: %w", name, err)
 		}
 	}
 	return setTime(out, c.mtime(i))
@@ -312,25 +362,16 @@ func setTime(f *os.File, at time.Time) error {
 	return unix.UtimesNanoAt(int(f.Fd()), "", []unix.Timespec{ts, ts}, unix.AT_EMPTY_PATH)
 }
 
-func copyBytes(out, in *os.File, size int64) error {
-	if size == 0 {
-		return nil
-	}
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
-		return nil
-	}
-	// os.File's ReadFrom uses copy_file_range where it can, read and write elsewhere.
-	_, err := io.Copy(out, in)
-	return err
-}
-
 // inline writes a file of the Dockerfile.
 func (c *copier) inline(f Inline) error {
 	target, err := c.target(f.Name)
 	if err != nil {
 		return err
 	}
-	if err := c.mkdir(path.Dir(target)); err != nil {
+	if marked(target) {
+		return fmt.Errorf("file %q: layers cannot hold names that begin with .wh.: %w", f.Name, errdef.ErrInvalid)
+	}
+	if err := c.mkdir(path.Dir(target), c.chmod.newDir()); err != nil {
 		return err
 	}
 	out, err := c.to.Create(target, 0o644)
@@ -344,11 +385,7 @@ func (c *copier) inline(f Inline) error {
 	if err := c.mayFail(unix.Fchown(int(out.Fd()), c.uid, c.gid)); err != nil {
 		return err
 	}
-	mode := uint32(0o644)
-	if c.chmod != nil {
-		mode = *c.chmod
-	}
-	if err := unix.Fchmod(int(out.Fd()), mode); err != nil {
+	if err := unix.Fchmod(int(out.Fd()), c.chmod.of(0o644, false)); err != nil {
 		return err
 	}
 	return setTime(out, orEpoch(time.Now(), c.epoch))

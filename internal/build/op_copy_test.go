@@ -54,11 +54,15 @@ func copyInto(t testing.TB, from, to, dest string, sources ...string) error {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	found, err := c.selectFrom(sources)
-	if err != nil {
-		return err
+	var found []selection
+	for _, src := range sources {
+		more, err := c.selectFrom(&Source{Path: src})
+		if err != nil {
+			return err
+		}
+		found = append(found, more...)
 	}
-	cp := &copier{ctx: t.Context().Err, from: c.root, to: root, dest: dest, uid: os.Getuid(), gid: os.Getgid(), links: map[fileID]string{}}
+	cp := &copier{ctx: t.Context().Err, from: c.root, to: root, dest: dest, uid: os.Getuid(), gid: os.Getgid()}
 	for i := range found {
 		if err := cp.selection(&found[i]); err != nil {
 			return err
@@ -181,8 +185,8 @@ func TestIsArchive(t *testing.T) {
 		"tar": {plain.Bytes(), true}, "tar.gz": {zipped.Bytes(), true}, "gzipped text": {text.Bytes(), false}, "empty": {nil, false},
 		"text": {[]byte("hello"), false}, "zeros": {make([]byte, 1024), false}, "half a gzip": {zipped.Bytes()[:12], false},
 	} {
-		if got, err := isArchive(bytes.NewReader(c.data)); got != c.want || err != nil {
-			t.Errorf("%s: %v, %v", name, got, err)
+		if got := isArchive(bytes.NewReader(c.data)); got != c.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }

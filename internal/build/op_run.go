@@ -18,6 +18,7 @@ import (
 
 	"strata/internal/errdef"
 	"strata/internal/graph"
+	"strata/internal/program"
 	"strata/internal/rootfs"
 	"strata/internal/runtime"
 )
@@ -33,10 +34,16 @@ type StepError struct {
 	ExitCode int
 	// Tail is the end of what it printed, both streams.
 	Tail string
+	// Problem is why something in it could not be executed, if the tree's files tell; nil else.
+	Problem *program.Problem
 }
 
 func (e *StepError) Error() string {
-	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.ExitCode)
+	text := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.ExitCode)
+	if e.Problem != nil && e.Problem.Why != "" {
+		text += fmt.Sprintf(": %s: %s", e.Problem.Program, e.Problem.Why)
+	}
+	return text
 }
 
 // Unwrap classes the error: running the same again gives the same.
@@ -46,6 +53,8 @@ func (e *StepError) Unwrap() error { return errdef.ErrInvalid }
 type runOp struct {
 	op
 	run *Run
+	// inputs tells, by the index of a mount, at which of the step's inputs its tree is.
+	inputs map[int]int
 }
 
 func (o *runOp) Define([]json.RawMessage) ([]graph.Line, error) {
@@ -67,18 +76,39 @@ func (o *runOp) Define([]json.RawMessage) ([]graph.Line, error) {
 		}
 		lines = append(lines, graph.Line{Name: kind + name, Value: value})
 	}
+	for i := range o.run.Mounts {
+		line, err := o.run.Mounts[i].define()
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, line)
+	}
 	return lines, nil
 }
 
 func (o *runOp) Content(context.Context, []json.RawMessage) ([]graph.Line, error) { return nil, nil }
 
 func (o *runOp) Run(ctx context.Context, inputs []json.RawMessage, out *graph.Output) (json.RawMessage, error) {
-	result, err := o.changeset(ctx, inputs[0], out, func(t *mounted) error { return o.process(ctx, t, out) })
+	states := make([]state, len(o.run.Mounts))
+	for i, at := range o.inputs {
+		var err error
+		if states[i], err = decodeState(inputs[at]); err != nil {
+			return nil, err
+		}
+	}
+	result, err := o.changeset(ctx, inputs[0], out, func(t *mounted) error {
+		m := &mounts{o: o, t: t, inputs: states}
+		defer m.close()
+		if err := m.all(ctx); err != nil {
+			return err
+		}
+		return o.process(ctx, t, m, out)
+	})
 	return result, o.at(ctx, err)
 }
 
 // process prepares the tree and runs the container on it.
-func (o *runOp) process(ctx context.Context, t *mounted, out *graph.Output) error {
+func (o *runOp) process(ctx context.Context, t *mounted, more *mounts, out *graph.Output) error {
 	user, err := runtime.LookupUser(t.root, o.run.User, nil)
 	if err != nil {
 		return err
@@ -90,9 +120,10 @@ func (o *runOp) process(ctx context.Context, t *mounted, out *graph.Output) erro
 	if err != nil {
 		return err
 	}
-	if t.drop, err = t.root.Stubs(stubs); err != nil {
+	if t.drop, err = t.root.Stubs(append(stubs, more.stubs...)); err != nil {
 		return err
 	}
+	mounts = append(mounts, more.specs...)
 	if o.x.deps.CA != nil {
 		m, err := o.x.trust.mount(o.x.deps.RunDir, o.x.deps.CA)
 		if err != nil {
@@ -102,7 +133,7 @@ func (o *runOp) process(ctx context.Context, t *mounted, out *graph.Output) erro
 	}
 	spec, err := runtime.Spec(runtime.Params{
 		Process: runtime.Process{
-			Args: o.run.Args, Env: o.env(user), Cwd: o.run.Cwd,
+			Args: o.run.Args, Env: append(o.env(user), more.env...), Cwd: o.run.Cwd,
 			UID: user.UID, GID: user.GID, Groups: user.Groups, Caps: runtime.BuildCaps(),
 		},
 		RootPath: t.target(), Hostname: hostname, Mounts: mounts,
@@ -198,11 +229,15 @@ func (o *runOp) attend(ctx context.Context, id, bundle string, out *graph.Output
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	problem := runtime.Examine(bundle, code, err)
 	if err != nil {
 		return err
 	}
+	if problem != nil {
+		code = problem.Exit
+	}
 	if code != 0 {
-		return &StepError{Step: o.step.Name, Args: o.run.Args, ExitCode: code, Tail: tail.String()}
+		return &StepError{Step: o.step.Name, Args: o.run.Args, ExitCode: code, Tail: tail.String(), Problem: problem}
 	}
 	return nil
 }

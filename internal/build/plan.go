@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"strata/internal/dockerfile"
+	"strata/internal/fetch"
 	"strata/internal/oci"
 )
 
@@ -106,7 +107,7 @@ type Lines struct{ First, Last int }
 // Kind says what a step does; exactly the field of [Step] with that name is set.
 type Kind string
 
-// The kinds of step. ADD is KindCopy with Copy.Unpack.
+// The kinds of step. ADD is KindCopy.
 const (
 	KindRun     Kind = "run"
 	KindCopy    Kind = "copy"
@@ -150,25 +151,91 @@ type Run struct {
 	User string
 	// Network is "default", "none" or "host".
 	Network string
+	// Mounts are what the process finds in its tree beside the stage's own files.
+	Mounts []Mount
+}
+
+// MountType says what a [Mount] shows.
+type MountType string
+
+// The types of --mount.
+const (
+	MountBind   MountType = "bind"
+	MountCache  MountType = "cache"
+	MountTmpfs  MountType = "tmpfs"
+	MountSecret MountType = "secret"
+	MountSSH    MountType = "ssh"
+	// MountScript is the file of a here-document that begins with "#!".
+	MountScript MountType = "script"
+)
+
+// Mount is one --mount of a RUN: something that is there while the process runs and gets into no layer.
+type Mount struct {
+	Type MountType
+	// Target is absolute and clean. Of a secret it is "" when the secret is only an environment variable.
+	Target string
+	// From is the stage or image that a bind shows and that a cache begins with. Nil is the build context, of which Files
+	// is what the mount selects, and for a cache nothing.
+	From *Stage
+	// Source is the path in From or in the context, absolute and clean.
+	Source string
+	// Files puts Source of the context into a tree of its own, at the same path. Set for a bind without From.
+	Files    *Copy
+	ReadOnly bool
+	// ID of a cache, a secret or an agent.
+	ID string
+	// Sharing of a cache: "shared", "private" or "locked".
+	Sharing string
+	// Size of a tmpfs in bytes; 0 is the kernel's default.
+	Size int64
+	// Required: without the secret or the agent the step fails.
+	Required bool
+	// Env is the variable that a secret is given in; "" gives it in none.
+	Env string
+	// UID, GID and Mode of a secret's file, an agent's socket, a new cache's directory; nil is the type's default.
+	UID, GID, Mode *uint32
+	// Script is the text of a MountScript.
+	Script string
 }
 
 // Copy puts files into the stage's tree.
 type Copy struct {
 	// From is the stage or image that the sources are in; nil is the build context.
 	From *Stage
-	// Sources are relative to the root of From or of the context, slash-separated, clean, never above it; "." is the root.
-	// They may be patterns of path.Match. A pattern may match nothing; a source without meta characters must exist.
-	Sources []string
+	// Sources in the order in which they are copied.
+	Sources []Source
 	// Inline are files that stand in the Dockerfile itself. They come after Sources.
 	Inline []Inline
 	// Dest is absolute. A trailing "/" or "/." is kept: it says that Dest is a directory.
 	Dest string
-	// Unpack archives among the sources: ADD.
-	Unpack bool
 	// Chown is "" (0:0; with From: as it is there) or "user[:group]", names or numbers.
 	Chown string
-	// Chmod is the mode that every file and directory gets, 0 to 07777; nil leaves them.
-	Chmod *uint32
+	// Chmod is what becomes of the modes of files and directories; nil leaves them.
+	Chmod *Chmod
+	// Exclude are patterns of what is left out, relative to each source that is a directory.
+	Exclude []string
+	// Link puts what is copied into a layer that knows nothing of the tree below it.
+	Link bool
+}
+
+// Source is one source of a COPY or ADD: a path, or something that is fetched.
+type Source struct {
+	// Written is how it stands in the Dockerfile, variables replaced.
+	Written string
+	// Path is relative to the root of From or of the context, slash-separated, clean, never above it; "." is the root. It
+	// may be a pattern of path.Match. A pattern may match nothing; a path without meta characters must exist.
+	Path string
+	// Include is a pattern, relative to Path, of what of it is taken, with the directories on the way: COPY --parents.
+	Include string
+	// Parents: Include counts.
+	Parents bool
+	// URL of a file, or else Repo, makes it something that is fetched, and Path nothing.
+	URL  string
+	Repo *fetch.Repo
+	// Checksum is the digest that the file of URL must have; "" is none.
+	Checksum digest.Digest
+	// Unpack the source if it is an archive.
+	Unpack bool
 }
 
 // Inline is a file of a here-document, mode 0644.

@@ -3,72 +3,101 @@ package build
 import (
 	"fmt"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/patternmatcher"
+	"github.com/opencontainers/go-digest"
 
 	"strata/internal/dockerfile"
 	"strata/internal/errdef"
+	"strata/internal/fetch"
 )
 
 func (p *planner) copy(s *stage, c *instructions.CopyCommand, cmd command, at Lines) error {
-	for _, flag := range []struct {
-		name string
-		used bool
-	}{{"exclude", len(c.ExcludePatterns) > 0}, {"link", c.Link}, {"parents", c.Parents}} {
-		if flag.used {
-			return unsupportedFlag("COPY", flag.name)
-		}
-	}
-	for _, src := range c.SourcePaths {
-		if isRemote(src) {
-			return errdef.WithHint(fmt.Errorf("COPY %s: COPY takes no remote sources", src), "ADD "+src+" "+c.DestPath)
-		}
-	}
-	cp := &Copy{}
+	cp := &Copy{Link: c.Link}
 	if cmd.from != nil {
 		cp.From = cmd.from.out
 	}
-	return p.copyStep(s, cp, copySpec{"COPY", c.SourcesAndDest, c.Chown, c.Chmod, c.String()}, cmd, at)
+	spec := copySpec{word: "COPY", what: c.SourcesAndDest, chown: c.Chown, chmod: c.Chmod, exclude: c.ExcludePatterns, parents: c.Parents, source: c.String()}
+	return p.copyStep(s, cp, spec, cmd, at)
 }
 
 func (p *planner) add(s *stage, c *instructions.AddCommand, cmd command, at Lines) error {
-	for _, flag := range []struct {
-		name string
-		used bool
-	}{{"checksum", c.Checksum != ""}, {"exclude", len(c.ExcludePatterns) > 0}, {"keep-git-dir", c.KeepGitDir != nil}, {"link", c.Link}} {
-		if flag.used {
-			return unsupportedFlag("ADD", flag.name)
-		}
+	cp := &Copy{Link: c.Link}
+	spec := copySpec{
+		word: "ADD", what: c.SourcesAndDest, chown: c.Chown, chmod: c.Chmod, exclude: c.ExcludePatterns, source: c.String(),
+		checksum: c.Checksum, keepGitDir: c.KeepGitDir, unpack: c.Unpack,
 	}
-	for _, src := range c.SourcePaths {
-		if isRemote(src) {
-			return fmt.Errorf("ADD %s: remote sources are %w yet", src, errdef.ErrUnsupported)
-		}
-	}
-	cp := &Copy{Unpack: c.Unpack == nil || *c.Unpack}
-	return p.copyStep(s, cp, copySpec{"ADD", c.SourcesAndDest, c.Chown, c.Chmod, c.String()}, cmd, at)
+	return p.copyStep(s, cp, spec, cmd, at)
 }
 
-// copySpec is what COPY and ADD have in common, expanded.
+// copySpec is what COPY and ADD say, expanded.
 type copySpec struct {
 	word         string
 	what         instructions.SourcesAndDest
 	chown, chmod string
+	exclude      []string
+	parents      bool
+	checksum     string
+	keepGitDir   *bool
+	unpack       *bool
 	source       string
 }
 
 func (p *planner) copyStep(s *stage, cp *Copy, spec copySpec, cmd command, at Lines) error {
-	mode, err := parseMode(spec.word, spec.chmod)
-	if err != nil {
+	if err := spec.copy(cp, s.cwd()); err != nil {
 		return err
 	}
-	cp.Chown, cp.Chmod = spec.chown, mode
-	cp.Dest = destination(s.cwd(), spec.what.DestPath)
+	name := s.name(p.displayText(s, dockerfile.Word, spec.source), cmd.onbuild)
+	p.step(s, Step{Kind: KindCopy, Copy: cp}, cmd, at, name, spec.history())
+	return nil
+}
+
+// copy completes the step's work.
+func (spec *copySpec) copy(cp *Copy, cwd string) (err error) {
+	if cp.Chmod, err = parseChmod(spec.word, spec.chmod); err != nil {
+		return err
+	}
+	if _, err := patternmatcher.New(spec.exclude); err != nil {
+		return fmt.Errorf("%s --exclude: %w: %w", spec.word, err, errdef.ErrInvalid)
+	}
+	cp.Chown, cp.Exclude = spec.chown, spec.exclude
+	cp.Dest = destination(cwd, spec.what.DestPath)
+	// As BuildKit has it, which would not find the directories made on the way in a layer of its own.
+	cp.Link = cp.Link && cp.Chmod == nil
+	if cp.Link && ownerByName(cp.Chown) {
+		return errdef.WithHint(fmt.Errorf("%s --link --chown=%s: names are looked up in the tree below, of which --link knows nothing: %w", spec.word, spec.chown, errdef.ErrInvalid),
+			"write numbers: --chown=1000:1000")
+	}
+	if err := spec.checkChecksum(); err != nil {
+		return err
+	}
+	for _, src := range spec.what.SourcePaths {
+		one, err := spec.one(src)
+		if err != nil {
+			return err
+		}
+		cp.Sources = append(cp.Sources, one)
+	}
+	for _, in := range spec.what.SourceContents {
+		name := source(in.Path)
+		if strings.Contains(name, "/") || name == "." {
+			return fmt.Errorf("%s <<%s: the name of the here-document is no file name", spec.word, in.Path)
+		}
+		cp.Inline = append(cp.Inline, Inline{Name: name, Data: in.Data})
+	}
+	return nil
+}
+
+// history is the entry's text, BuildKit's word for word: not every flag is in it.
+func (spec *copySpec) history() string {
 	text := spec.word
+	if spec.parents {
+		text += " --parents"
+	}
 	if spec.chown != "" {
 		text += " --chown=" + spec.chown
 	}
@@ -77,19 +106,98 @@ func (p *planner) copyStep(s *stage, cp *Copy, spec copySpec, cmd command, at Li
 	}
 	for _, src := range spec.what.SourcePaths {
 		text += " " + src
-		cp.Sources = append(cp.Sources, source(src))
 	}
 	for _, in := range spec.what.SourceContents {
 		text += " <<" + in.Path
-		if strings.Contains(in.Path, "/") || in.Path == "." || in.Path == ".." {
-			return fmt.Errorf("%s <<%s: the name of the here-document is no file name", spec.word, in.Path)
-		}
-		cp.Inline = append(cp.Inline, Inline{Name: in.Path, Data: in.Data})
 	}
-	text += " " + spec.what.DestPath
-	name := s.name(p.displayText(s, dockerfile.Word, spec.source), cmd.onbuild)
-	p.step(s, Step{Kind: KindCopy, Copy: cp}, cmd, at, name, text+" # buildkit")
+	return text + " " + spec.what.DestPath + " # buildkit"
+}
+
+// checkChecksum: --checksum is about one thing that is fetched.
+func (spec *copySpec) checkChecksum() error {
+	sources := spec.what.SourcePaths
+	switch {
+	case spec.checksum == "":
+		return nil
+	case len(sources) != 1 || len(spec.what.SourceContents) > 0:
+		return fmt.Errorf("%s --checksum: want one source: %w", spec.word, errdef.ErrInvalid)
+	case !isRemote(sources[0]):
+		return fmt.Errorf("%s --checksum: %s is neither a URL nor a git repository: %w", spec.word, sources[0], errdef.ErrInvalid)
+	}
 	return nil
+}
+
+// one makes a source of what is written.
+func (spec *copySpec) one(src string) (Source, error) {
+	repo, err := fetch.ParseRepo(src)
+	if err != nil {
+		return Source{}, fmt.Errorf("%s: %w", spec.word, err)
+	}
+	remote := repo != nil || fetch.IsURL(src)
+	if remote && spec.word == "COPY" {
+		return Source{}, errdef.WithHint(fmt.Errorf("COPY %s: COPY takes no remote sources", fetch.Redact(src)), "ADD "+src+" "+spec.what.DestPath)
+	}
+	one := Source{Written: src}
+	switch {
+	case repo != nil:
+		one.Repo = repo
+		return one, spec.repository(repo)
+	case remote:
+		one.URL, one.Unpack = src, spec.unpack != nil && *spec.unpack
+		if spec.checksum != "" {
+			if one.Checksum, err = digest.Parse(spec.checksum); err != nil {
+				return one, fmt.Errorf("ADD --checksum=%s: want sha256: and 64 hexadecimal digits: %w", spec.checksum, errdef.ErrInvalid)
+			}
+		}
+		return one, nil
+	}
+	one.Unpack = spec.word == "ADD" && (spec.unpack == nil || *spec.unpack)
+	if spec.parents {
+		one.Parents = true
+		// What stands before the pivot is where the paths begin that are kept.
+		base, pattern, pivot := strings.Cut(src, "/./")
+		if !pivot {
+			base, pattern = "/", src
+		}
+		one.Include = strings.TrimPrefix(path.Join("/", pattern), "/")
+		src = base
+	}
+	one.Path = source(src)
+	return one, nil
+}
+
+// repository gives a repository what the flags say of it.
+func (spec *copySpec) repository(repo *fetch.Repo) error {
+	if spec.keepGitDir != nil {
+		if err := repo.Keep(*spec.keepGitDir); err != nil {
+			return fmt.Errorf("ADD --keep-git-dir: %w", err)
+		}
+	}
+	if spec.checksum == "" {
+		return nil
+	}
+	if err := repo.Pin(spec.checksum); err != nil {
+		return fmt.Errorf("ADD --checksum: %w", err)
+	}
+	return nil
+}
+
+// isRemote tells a URL or a git repository from a path.
+func isRemote(src string) bool {
+	repo, err := fetch.ParseRepo(src)
+	return repo != nil || err != nil || fetch.IsURL(src)
+}
+
+// ownerByName reports whether an owner, or its group, is a name. "root" is the number 0, as BuildKit has it.
+func ownerByName(spec string) bool {
+	for part := range strings.SplitSeq(spec, ":") {
+		if part != "" && part != "root" {
+			if _, err := strconv.ParseInt(part, 10, 32); err != nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (p *planner) workdir(s *stage, c *instructions.WorkdirCommand, cmd command, at Lines, lint *linter.Linter) error {
@@ -148,30 +256,4 @@ func source(src string) string {
 		return "."
 	}
 	return src
-}
-
-// parseMode reads --chmod.
-func parseMode(word, text string) (*uint32, error) {
-	if text == "" {
-		return nil, nil
-	}
-	n, err := strconv.ParseUint(text, 8, 32)
-	if err == nil && n <= 0o7777 {
-		mode := uint32(n)
-		return &mode, nil
-	}
-	if strings.ContainsAny(text, "ugoa+-=") && !strings.ContainsAny(text, "0123456789") {
-		return nil, fmt.Errorf("%s --chmod=%s: symbolic modes are %w yet", word, text, errdef.ErrUnsupported)
-	}
-	return nil, fmt.Errorf("%s --chmod=%s: want an octal number from 0 to 7777", word, text)
-}
-
-// isRemote tells a URL or a git repository from a path.
-func isRemote(src string) bool {
-	if slices.ContainsFunc([]string{"http://", "https://", "git://", "ssh://"}, func(s string) bool { return strings.HasPrefix(src, s) }) {
-		return true
-	}
-	user, rest, ok := strings.Cut(src, "@")
-	host, _, colon := strings.Cut(rest, ":")
-	return ok && colon && user != "" && host != "" && !strings.ContainsAny(user+host, "/*?[ ")
 }

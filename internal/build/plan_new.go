@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
 
 	"strata/internal/dockerfile"
 	"strata/internal/errdef"
@@ -44,13 +45,24 @@ func NewPlan(ctx context.Context, f *dockerfile.File, r Resolver, o Options) (*P
 	p.finish(target)
 	plan.Target = target.out
 	plan.Annotations = baseAnnotations(target.out)
-	plan.Warnings = append(slices.Clone(f.Warnings), p.warnings...)
+	plan.Warnings = withoutEcho(append(slices.Clone(f.Warnings), p.warnings...))
 	if err := f.StrictError(plan.Warnings); err != nil {
 		return nil, err
 	}
 	plan.Warnings = append(plan.Warnings, p.unusedArgs()...)
 	slices.SortStableFunc(plan.Warnings, func(a, b dockerfile.Warning) int { return a.First - b.First })
 	return plan, nil
+}
+
+// withoutEcho leaves out the advice to use JSON where a broken exec form has been complained of.
+func withoutEcho(all []dockerfile.Warning) []dockerfile.Warning {
+	broken := map[int]bool{}
+	for _, w := range all {
+		broken[w.First] = broken[w.First] || w.Rule == dockerfile.RuleExecForm
+	}
+	return slices.DeleteFunc(all, func(w dockerfile.Warning) bool {
+		return broken[w.First] && w.Rule == linter.RuleJSONArgsRecommended.Name
+	})
 }
 
 // finish is what happens to the target's image after its last instruction.

@@ -15,6 +15,7 @@ import (
 	"strata/internal/dockerfile"
 	"strata/internal/errdef"
 	"strata/internal/oci"
+	"strata/internal/reference"
 )
 
 // resolveAtOnce bounds the images that are resolved at the same time.
@@ -119,6 +120,10 @@ func (p *planner) suggestStage(s *stage, err error) error {
 	if !errors.Is(err, errdef.ErrNotFound) && !errors.Is(err, errdef.ErrInvalid) {
 		return err
 	}
+	var upper *reference.CaseError
+	if errors.As(err, &upper) && upper.Lower != "" {
+		return errdef.WithHint(err, strings.Replace(p.file.Text(s.out.Lines.First, s.out.Lines.Last), upper.Name, upper.Lower, 1))
+	}
 	lower := strings.ToLower(s.base)
 	if _, ok := p.byName[lower]; ok && lower != s.base {
 		return errdef.WithHint(err, "FROM "+lower)
@@ -172,7 +177,7 @@ func (p *planner) addTriggers(s *stage) (bool, error) {
 		}
 		c := command{Command: ic, onbuild: true}
 		p.link(s, &c)
-		needs = needs || c.from != nil
+		needs = needs || slices.ContainsFunc(c.needs(), func(s *stage) bool { return s != nil })
 		commands = append(commands, c)
 	}
 	s.commands = append(commands, s.commands...)

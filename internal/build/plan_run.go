@@ -9,14 +9,13 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"strata/internal/dockerfile"
-	"strata/internal/errdef"
 )
 
 func (p *planner) run(s *stage, c *instructions.RunCommand, cmd command, at Lines) error {
 	if err := checkRunFlags(c); err != nil {
 		return err
 	}
-	args, summary, err := runArgs(c)
+	args, script, summary, err := runArgs(c)
 	if err != nil {
 		return err
 	}
@@ -30,6 +29,14 @@ func (p *planner) run(s *stage, c *instructions.RunCommand, cmd command, at Line
 		Args: args, Env: s.env.List(), BuildArgs: s.argNames(), Proxy: p.proxy,
 		Cwd: s.cwd(), User: s.out.Image.Config.User, Network: p.opts.Network,
 	}
+	if script != nil {
+		run.Mounts = append(run.Mounts, *script)
+	}
+	mounts, err := runMounts(s, c, cmd)
+	if err != nil {
+		return err
+	}
+	run.Mounts = append(run.Mounts, mounts...)
 	if n := instructions.GetNetwork(c); n != instructions.NetworkDefault {
 		run.Network = n
 	}
@@ -47,7 +54,7 @@ func checkRunFlags(c *instructions.RunCommand) error {
 	slices.Sort(flags)
 	for _, f := range flags {
 		switch {
-		case f == "network":
+		case f == "network", f == "mount":
 		case f == "security" && instructions.GetSecurity(c) == instructions.SecuritySandbox:
 		default:
 			return unsupportedFlag("RUN", f)
@@ -56,13 +63,17 @@ func checkRunFlags(c *instructions.RunCommand) error {
 	return nil
 }
 
-// runArgs gives the command line before the shell is put in front, and what the display adds for a here-document.
-func runArgs(c *instructions.RunCommand) (args []string, summary string, err error) {
+// scriptDir is where a here-document that begins with "#!" is a file, as with BuildKit: it stands in the history.
+const scriptDir = "/dev/pipes"
+
+// runArgs gives the command line before the shell is put in front, the file that it runs if that is a here-document of its
+// own, and what the display adds for a here-document.
+func runArgs(c *instructions.RunCommand) (args []string, script *Mount, summary string, err error) {
 	if len(c.Files) == 0 {
-		return slices.Clone(c.CmdLine), "", nil
+		return slices.Clone(c.CmdLine), nil, "", nil
 	}
 	if len(c.CmdLine) != 1 || !c.PrependShell {
-		return nil, "", fmt.Errorf("RUN with a here-document must be in shell form")
+		return nil, nil, "", fmt.Errorf("RUN with a here-document must be in shell form")
 	}
 	line, first := c.CmdLine[0], c.Files[0]
 	if parser.MustParseHeredoc(line) == nil {
@@ -72,16 +83,21 @@ func runArgs(c *instructions.RunCommand) (args []string, summary string, err err
 		for _, f := range c.Files {
 			b.WriteString("\n" + f.Data + f.Name)
 		}
-		return []string{b.String()}, "", nil
+		return []string{b.String()}, nil, "", nil
 	}
-	script := first.Data
+	text := first.Data
 	if first.Chomp {
-		script = parser.ChompHeredocContent(script)
+		text = parser.ChompHeredocContent(text)
 	}
-	if strings.HasPrefix(script, "#!") {
-		return nil, "", fmt.Errorf("RUN with a here-document that starts with #! : %w yet", errdef.ErrUnsupported)
+	summary = " (" + firstLine(first.Data) + ")"
+	if strings.HasPrefix(first.Data, "#!") {
+		if strings.Contains(first.Name, "/") || first.Name == "." || first.Name == ".." {
+			return nil, nil, "", fmt.Errorf("RUN <<%s: the name of the here-document is no file name", first.Name)
+		}
+		target := scriptDir + "/" + first.Name
+		return []string{target}, &Mount{Type: MountScript, Target: target, Script: text, ReadOnly: true}, summary, nil
 	}
-	return []string{script}, " (" + firstLine(first.Data) + ")", nil
+	return []string{text}, nil, summary, nil
 }
 
 // firstLine stands for a text in the display.

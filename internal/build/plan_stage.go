@@ -40,8 +40,9 @@ type stage struct {
 // command is an instruction of a stage.
 type command struct {
 	instructions.Command
-	from    *stage // of COPY --from
-	err     error  // what is wrong with --from: told when the stage is needed
+	from    *stage   // of COPY --from
+	mounts  []*stage // of each RUN --mount: what its "from" means, nil without one
+	err     error    // what is wrong with --from: told when the stage is needed
 	onbuild bool
 }
 
@@ -175,47 +176,63 @@ func (p *planner) declare(c *instructions.ArgCommand) {
 	}
 }
 
-// link finds the stage or image that COPY --from means.
+// link finds the stages or images that COPY --from and RUN --mount=from mean.
 func (p *planner) link(s *stage, c *command) {
-	cp, ok := c.Command.(*instructions.CopyCommand)
-	if !ok || cp.From == "" {
-		return
-	}
-	if x, err := p.file.Expand(dockerfile.Word, cp.From, dockerfile.NewEnv(nil)); err != nil || x.Text != cp.From {
-		c.err = errdef.WithHint(fmt.Errorf("COPY --from=%s: variables are not expanded here", cp.From),
-			"make a stage of it, FROM "+cp.From+" AS source with the ARG before the first FROM, and write COPY --from=source")
-		return
-	}
-	if i, err := strconv.Atoi(cp.From); err == nil {
-		if i < 0 || i >= len(p.stages) {
-			c.err = fmt.Errorf("COPY --from=%d: there is no stage of that number, they are 0 to %d", i, len(p.stages)-1)
-			return
+	switch ic := c.Command.(type) {
+	case *instructions.CopyCommand:
+		if ic.From != "" {
+			c.from, c.err = p.source(s, ic, "COPY --from="+ic.From, ic.From)
 		}
-		c.from = p.stages[i]
-	} else if named, ok := p.byName[strings.ToLower(cp.From)]; ok {
-		c.from = named
-	} else {
-		c.from = p.image(cp)
-		return
-	}
-	switch {
-	case c.from == s:
-		c.err, c.from = fmt.Errorf("COPY --from=%s: a stage cannot copy from itself", cp.From), nil
-	case c.from.out.Index > s.out.Index:
-		c.err, c.from = fmt.Errorf("COPY --from=%s: the stage must stand before the one that copies from it", cp.From), nil
+	case *instructions.RunCommand:
+		for _, m := range instructions.GetMounts(ic) {
+			var from *stage
+			if m.From != "" && c.err == nil {
+				from, c.err = p.source(s, ic, "RUN --mount=from="+m.From, m.From)
+			}
+			c.mounts = append(c.mounts, from)
+		}
 	}
 }
 
-// image is the stage that stands for an image that only COPY --from names.
-func (p *planner) image(cp *instructions.CopyCommand) *stage {
+// needs are the stages that the command takes files from.
+func (c *command) needs() []*stage { return append(c.mounts[:len(c.mounts):len(c.mounts)], c.from) }
+
+// source finds the stage or image that an instruction calls from; flag is how it says so.
+func (p *planner) source(s *stage, c instructions.Command, flag, from string) (*stage, error) {
+	if x, err := p.file.Expand(dockerfile.Word, from, dockerfile.NewEnv(nil)); err != nil || x.Text != from {
+		return nil, errdef.WithHint(fmt.Errorf("%s: variables are not expanded here", flag),
+			"make a stage of it, FROM "+from+" AS source with the ARG before the first FROM, and name that stage: from=source")
+	}
+	var found *stage
+	if i, err := strconv.Atoi(from); err == nil {
+		if i < 0 || i >= len(p.stages) {
+			return nil, fmt.Errorf("%s: there is no stage of that number, they are 0 to %d", flag, len(p.stages)-1)
+		}
+		found = p.stages[i]
+	} else if named, ok := p.byName[strings.ToLower(from)]; ok {
+		found = named
+	} else {
+		return p.image(c, from), nil
+	}
+	switch {
+	case found == s:
+		return nil, fmt.Errorf("%s: a stage cannot take files from itself", flag)
+	case found.out.Index > s.out.Index:
+		return nil, fmt.Errorf("%s: the stage must stand before the one that takes files from it", flag)
+	}
+	return found, nil
+}
+
+// image is the stage that stands for an image that only a COPY or a mount names.
+func (p *planner) image(c instructions.Command, from string) *stage {
 	for _, s := range p.images {
-		if s.base == cp.From {
+		if s.base == from {
 			return s
 		}
 	}
-	first, last := dockerfile.Span(cp.Location())
-	s := &stage{base: cp.From, seen: map[string][]parser.Range{}, src: instructions.Stage{Location: cp.Location(), BaseName: cp.From}}
-	s.out = &Stage{Index: -1, ID: "image:" + cp.From, Lines: Lines{first, last}, NoCache: p.opts.NoCache}
+	first, last := dockerfile.Span(c.Location())
+	s := &stage{base: from, seen: map[string][]parser.Range{}, src: instructions.Stage{Location: c.Location(), BaseName: from}}
+	s.out = &Stage{Index: -1, ID: "image:" + from, Lines: Lines{first, last}, NoCache: p.opts.NoCache}
 	p.images = append(p.images, s)
 	return s
 }
@@ -233,7 +250,7 @@ func reachable(target *stage) map[*stage]bool {
 		seen[s] = true
 		todo = append(todo, s.parent)
 		for _, c := range s.commands {
-			todo = append(todo, c.from)
+			todo = append(todo, c.needs()...)
 		}
 	}
 	return seen

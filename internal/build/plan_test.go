@@ -86,16 +86,29 @@ func dump(p *build.Plan) string {
 			case build.KindRun:
 				r := st.Run
 				fmt.Fprintf(&b, "run %q cwd=%s user=%s net=%s\nrunenv %q proxy=%q\n", r.Args, r.Cwd, r.User, r.Network, r.Env, r.Proxy)
+				for _, m := range r.Mounts {
+					from := "-"
+					if m.From != nil {
+						from = m.From.ID
+					}
+					fmt.Fprintf(&b, "mount %s %s id=%s from=%s %s\n", m.Type, m.Target, m.ID, from, m.Source)
+				}
 			case build.KindCopy:
 				c := st.Copy
 				from, mode := "context", "-"
+				var sources []string
+				unpack := false
+				for _, src := range c.Sources {
+					sources = append(sources, src.Path)
+					unpack = unpack || src.Unpack
+				}
 				if c.From != nil {
 					from = c.From.ID
 				}
 				if c.Chmod != nil {
-					mode = fmt.Sprintf("%o", *c.Chmod)
+					mode = c.Chmod.String()
 				}
-				fmt.Fprintf(&b, "copy %s %q inline=%q to %s own=%s mode=%s unpack=%v\n", from, c.Sources, c.Inline, c.Dest, c.Chown, mode, c.Unpack)
+				fmt.Fprintf(&b, "copy %s %q inline=%q to %s own=%s mode=%s unpack=%v%s\n", from, sources, c.Inline, c.Dest, c.Chown, mode, unpack, extras(c))
 			case build.KindWorkdir:
 				fmt.Fprintf(&b, "mkdir %s user=%s\n", st.Workdir.Path, st.Workdir.User)
 			}
@@ -200,6 +213,28 @@ func TestPlanAnnotations(t *testing.T) {
 	}
 }
 
+// extras are what few copies have.
+func extras(c *build.Copy) (text string) {
+	if c.Link {
+		text += " link"
+	}
+	if len(c.Exclude) > 0 {
+		text += fmt.Sprintf(" exclude=%q", c.Exclude)
+	}
+	for _, s := range c.Sources {
+		if s.Parents {
+			text += fmt.Sprintf(" include=%q", s.Include)
+		}
+		if s.URL != "" {
+			text += fmt.Sprintf(" url=%s %s", s.URL, s.Checksum)
+		}
+		if s.Repo != nil {
+			text += fmt.Sprintf(" git=%s %s", s.Repo, s.Repo.Checksum)
+		}
+	}
+	return text
+}
+
 func TestPlanHistoryIndex(t *testing.T) {
 	p, err := plan(t, "FROM alpine\nENV A=1\nRUN x\nWORKDIR /w\nUSER u\nCOPY a b\n", build.Options{BuildArgs: args("SOURCE_DATE_EPOCH", "1700000000")})
 	if err != nil {
@@ -232,12 +267,12 @@ func TestPlanTwice(t *testing.T) {
 }
 
 func TestPlanErrors(t *testing.T) {
-	_, err := plan(t, "FROM alpine\nRUN a\nRUN --mount=type=cache,target=/x make\nRUN b\n", build.Options{})
+	_, err := plan(t, "FROM alpine\nRUN a\nRUN --device=gpu make\nRUN b\n", build.Options{})
 	e, ok := err.(*dockerfile.Error)
 	if !ok {
 		t.Fatalf("%T %v", err, err)
 	}
-	if e.First != 3 || !strings.Contains(e.Excerpt, "   3 | >>> RUN --mount") || e.Error() != "Dockerfile:3: RUN --mount: not supported yet" {
+	if e.First != 3 || !strings.Contains(e.Excerpt, "   3 | >>> RUN --device") || e.Error() != "Dockerfile:3: RUN --device: not supported yet" {
 		t.Errorf("%v\n%s", e, e.Excerpt)
 	}
 	_, err = plan(t, "FROM alpine AS builder\nFROM biulder\n", build.Options{})
@@ -297,7 +332,8 @@ func FuzzPlan(f *testing.F) {
 					if !strings.HasPrefix(c.Dest, "/") {
 						t.Fatalf("destination %q", c.Dest)
 					}
-					for _, src := range c.Sources {
+					for _, one := range c.Sources {
+						src := one.Path
 						if strings.HasPrefix(src, "/") || src == ".." || strings.HasPrefix(src, "../") || strings.Contains(src, "/../") {
 							t.Fatalf("source %q", src)
 						}

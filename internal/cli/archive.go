@@ -52,20 +52,23 @@ func (a *app) save() *cobra.Command {
 func (a *app) output(name string, fn func(w io.Writer) error) error {
 	if name == "" || name == "-" {
 		if f, ok := a.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-			return usageError{errdef.WithHint(errors.New("an archive is not for a terminal"), "use -o FILE, or redirect the output")}
+			return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
 		}
 		w := bufio.NewWriterSize(a.out, 1<<20)
 		return errors.Join(fn(w), w.Flush())
 	}
 	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
-		return usagef("output %s: not a regular file", name)
+		return fmt.Errorf("invalid output path: %s is not a regular file", name)
+	}
+	if _, err := os.Stat(filepath.Dir(name)); err != nil {
+		return fmt.Errorf("invalid output path: %w", err)
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".strata-*")
 	if err != nil {
 		return fmt.Errorf("output %s: %w", name, err)
 	}
 	w := bufio.NewWriterSize(f, 1<<20)
-	err = errors.Join(fn(w), w.Flush(), f.Chmod(0o644), f.Close())
+	err = errors.Join(fn(w), w.Flush(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}

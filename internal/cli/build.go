@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ import (
 // buildFlags are those of build that need reading.
 type buildFlags struct {
 	o                                    engine.BuildOptions
-	buildArgs, labels                    []string
+	buildArgs, labels, secrets, agents   []string
 	pull, progress, network, iidfile, df string
 	ca                                   string
 	quiet, noCache                       bool
@@ -34,14 +35,8 @@ func (a *app) build() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build [OPTIONS] PATH|-",
 		Short: "Build an image from a Dockerfile",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				return nil
-			}
-			err := fmt.Errorf("'%s' requires 1 argument: the directory with the files to build from", cmd.CommandPath())
-			return usageError{errdef.WithHint(err, cmd.CommandPath()+" .")}
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runBuild(cmd.Context(), &f, args[0]) },
+		Args:  oneContext,
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.runBuild(cmd.Context(), &f, args[0]) },
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.o.Tags, "tag", "t", nil, "name the image: NAME[:TAG]; may be given several times")
@@ -52,6 +47,8 @@ func (a *app) build() *cobra.Command {
 	fl.StringVar(&f.pull, "pull", "missing", "when to pull bases: always, missing, never")
 	fl.Lookup("pull").NoOptDefVal = "always"
 	fl.StringArrayVar(&f.labels, "label", nil, "set a label on the image")
+	fl.StringArrayVar(&f.secrets, "secret", nil, "give RUN --mount=type=secret a value: id=NAME[,src=FILE|,env=VAR]")
+	fl.StringArrayVar(&f.agents, "ssh", nil, "give RUN --mount=type=ssh an agent: default or NAME[=SOCKET]")
 	fl.StringVar(&f.network, "network", "host", "network of RUN steps: host or none")
 	fl.StringVar(&f.ca, "ca", "", "certificates that RUN steps trust while they run: host takes this machine's, else a PEM file")
 	fl.StringVar(&f.progress, "progress", "auto", "show progress as auto, tty, plain, rawjson or quiet")
@@ -85,7 +82,8 @@ func (a *app) runBuild(ctx context.Context, f *buildFlags, path string) error {
 		}
 		if err != nil {
 			a.explainStep(err)
-			return err
+			a.warn(o.Name, about(err, res.Warnings))
+			return stepHint(err)
 		}
 		if mode != "quiet" {
 			a.warn(o.Name, res.Warnings)
@@ -131,6 +129,15 @@ func (a *app) warn(name string, warnings []dockerfile.Warning) {
 	}
 }
 
+// about keeps the warnings of the lines at which a build failed.
+func about(err error, warnings []dockerfile.Warning) []dockerfile.Warning {
+	var place *dockerfile.Error
+	if !errors.As(err, &place) {
+		return nil
+	}
+	return slices.DeleteFunc(warnings, func(w dockerfile.Warning) bool { return w.Last < place.First || w.First > place.Last })
+}
+
 // options reads the flags, the Dockerfile and where the context is.
 func (f *buildFlags) options(in *os.File, path string) (engine.BuildOptions, error) {
 	o := f.o
@@ -142,6 +149,12 @@ func (f *buildFlags) options(in *os.File, path string) (engine.BuildOptions, err
 		return o, err
 	}
 	if o.BuildArgs, err = buildArgs(f.buildArgs); err != nil {
+		return o, err
+	}
+	if o.Secrets, err = buildSecrets(f.secrets); err != nil {
+		return o, err
+	}
+	if o.Agents, err = buildAgents(f.agents); err != nil {
 		return o, err
 	}
 	switch f.network {
@@ -176,11 +189,10 @@ func (f *buildFlags) inputs(in io.Reader, path string, o *engine.BuildOptions) e
 	}
 	st, err := os.Stat(path)
 	if err != nil {
-		return fmt.Errorf("build context %s: %w", path, err)
+		return noContext(path, err)
 	}
 	if !st.IsDir() {
-		return errdef.WithHint(fmt.Errorf("build context %s is a file: %w", path, errdef.ErrInvalid),
-			fmt.Sprintf("name the directory, and the file with -f: strata build -f %s %s", path, filepath.Dir(path)))
+		return fileContext(path)
 	}
 	o.Context = path
 	switch f.df {
@@ -188,7 +200,7 @@ func (f *buildFlags) inputs(in io.Reader, path string, o *engine.BuildOptions) e
 		o.Name = "Dockerfile"
 		return readDockerfile(in, "-", o)
 	case "":
-		f.df = filepath.Join(path, "Dockerfile")
+		f.df = defaultFile(path)
 	}
 	o.File = f.df
 	file, err := os.Open(f.df)
@@ -198,6 +210,18 @@ func (f *buildFlags) inputs(in io.Reader, path string, o *engine.BuildOptions) e
 	defer file.Close()
 	o.Name = filepath.Base(f.df)
 	return readDockerfile(file, f.df, o)
+}
+
+// defaultFile is the Dockerfile of a directory: docker takes "dockerfile" too where there is no "Dockerfile".
+func defaultFile(dir string) string {
+	file := filepath.Join(dir, "Dockerfile")
+	if _, err := os.Lstat(file); errors.Is(err, os.ErrNotExist) {
+		lower := filepath.Join(dir, "dockerfile")
+		if _, err := os.Lstat(lower); err == nil {
+			return lower
+		}
+	}
+	return file
 }
 
 // readDockerfile reads at most a byte more than the parser takes, so that it and not we say that the file is too long.
@@ -211,20 +235,6 @@ func readDockerfile(r io.Reader, name string, o *engine.BuildOptions) error {
 	}
 	o.Dockerfile = raw
 	return nil
-}
-
-func noDockerfile(file, dir string, err error) error {
-	if !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("Dockerfile: %w", err)
-	}
-	err = fmt.Errorf("Dockerfile %s: %w", file, errdef.ErrNotFound)
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		if name := e.Name(); strings.Contains(strings.ToLower(name), "dockerfile") && name != filepath.Base(file) || name == "Containerfile" {
-			return errdef.WithHint(err, "there is "+name+": strata build -f "+filepath.Join(dir, name)+" "+dir)
-		}
-	}
-	return errdef.WithHint(err, "say with -f where the Dockerfile is")
 }
 
 // buildArgs reads --build-arg: NAME alone takes the value from the environment, nil when it has none.

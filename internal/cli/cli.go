@@ -8,7 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +16,6 @@ import (
 
 	"strata/internal/cli/render"
 	"strata/internal/engine"
-	"strata/internal/errdef"
 	"strata/internal/userns"
 )
 
@@ -51,18 +50,32 @@ func Main(args []string) int {
 }
 
 // interruptible ends the context at the first SIGINT or SIGTERM; the second ends the program as if nobody had listened.
+// Until somebody waits for its end nobody listens, and the first ends the program.
 func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	ch := make(chan os.Signal, 2)
-	signal.Notify(ch, unix.SIGINT, unix.SIGTERM)
-	go func() {
-		sig := <-ch
-		cancel(interrupted{sig.(unix.Signal)})
-		// One keystroke, or one `timeout`, may send the same signal to us and to our group.
-		time.Sleep(300 * time.Millisecond)
-		signal.Stop(ch)
-	}()
-	return ctx, func() { signal.Stop(ch); cancel(nil) }
+	listen := func() {
+		signal.Notify(ch, unix.SIGINT, unix.SIGTERM)
+		go func() {
+			sig := <-ch
+			cancel(interrupted{sig.(unix.Signal)})
+			// One keystroke, or one `timeout`, may send the same signal to us and to our group.
+			time.Sleep(300 * time.Millisecond)
+			signal.Stop(ch)
+		}()
+	}
+	return &attentive{Context: ctx, listen: sync.OnceFunc(listen)}, func() { signal.Stop(ch); cancel(nil) }
+}
+
+// attentive is a context that begins to listen when it is waited for: listening costs a tenth of a short command's time.
+type attentive struct {
+	context.Context
+	listen func()
+}
+
+func (a *attentive) Done() <-chan struct{} {
+	a.listen()
+	return a.Context.Done()
 }
 
 // interrupted is why a context ended at a signal.
@@ -85,13 +98,13 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 		fmt.Fprintln(a.err, "strata: interrupted")
 		return 128 + int(sig.sig)
 	case errors.As(err, &usage):
-		render.Error(a.err, err)
+		render.Error(a.err, mended(err, commandWords()))
 		return 125
 	case errors.As(err, &code):
-		render.Error(a.err, err)
+		render.Error(a.err, mended(err, commandWords()))
 		return code.code
 	}
-	render.Error(a.err, err)
+	render.Error(a.err, mended(err, commandWords()))
 	return 1
 }
 
@@ -106,6 +119,7 @@ func (a *app) open(ctx context.Context) (*engine.Engine, error) {
 // enter makes this process the (possibly namespaced) root that all verbs on the store run as. For a plain user it
 // starts the program anew inside the namespace and does not return.
 func (a *app) enter(ctx context.Context) error {
+	ctx.Done() // from here on a signal is heard
 	if !userns.MustEnter() {
 		return nil
 	}
@@ -127,16 +141,17 @@ func (a *app) root(name string, args []string) *cobra.Command {
 		Use:           name,
 		Short:         "Build, store, run, ship and explain container images, without a daemon",
 		SilenceErrors: true,
-		// How many letters off a mistyped command may be.
-		SuggestionsMinimumDistance: 2,
-		SilenceUsage:               true,
-		Args:                       cobra.ArbitraryArgs,
-		RunE:                       a.unknown,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE:          a.unknown,
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.SetHelpFunc(a.help)
+	cmd.SetHelpCommand(a.helpCommand())
+	cmd.SetHelpCommandGroupID("system")
 	cmd.SetOut(a.out)
 	cmd.SetErr(a.err)
-	cmd.SetFlagErrorFunc(flagError)
+	cmd.SetFlagErrorFunc(a.flagError)
 	cmd.Version = Version
 	cmd.SetVersionTemplate("strata {{.Version}}\n")
 	flags := cmd.PersistentFlags()
@@ -152,65 +167,9 @@ func (a *app) root(name string, args []string) *cobra.Command {
 	return cmd
 }
 
-// unknown answers a bare call with the help, and a word that is no command with the commands that are near.
-func (a *app) unknown(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return cmd.Help()
-	}
-	if cmd.Parent() == nil && word(dockerCommands, args[0]) {
-		return usageError{errdef.WithHint(fmt.Errorf("docker's command %q: %w yet", args[0], errdef.ErrUnsupported), fmt.Sprintf("'%s --help' lists what there is", cmd.CommandPath()))}
-	}
-	err := fmt.Errorf("%q is not a %s command", args[0], cmd.CommandPath())
-	hint := fmt.Sprintf("see '%s --help'", cmd.CommandPath())
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = fmt.Sprintf("did you mean '%s %s'?", cmd.CommandPath(), strings.Join(near, "' or '"+cmd.CommandPath()+" "))
-	}
-	return usageError{errdef.WithHint(err, hint)}
-}
-
 // group is a command that only holds others: `image`, `container`, `system`.
 func (a *app) group(use, short string, sub ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: a.unknown}
 	cmd.AddCommand(sub...)
 	return cmd
-}
-
-// exactly and atLeast are cobra's argument checks with docker's words and exit code.
-func exactly(n int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == n {
-			return nil
-		}
-		return argumentError(cmd, fmt.Sprintf("requires exactly %s", arguments(n)))
-	}
-}
-
-func atLeast(n int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) >= n {
-			return nil
-		}
-		return argumentError(cmd, fmt.Sprintf("requires at least %s", arguments(n)))
-	}
-}
-
-func between(low, high int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) >= low && len(args) <= high {
-			return nil
-		}
-		return argumentError(cmd, fmt.Sprintf("requires between %d and %s", low, arguments(high)))
-	}
-}
-
-func argumentError(cmd *cobra.Command, what string) error {
-	err := fmt.Errorf("'%s' %s", cmd.CommandPath(), what)
-	return usageError{errdef.WithHint(err, "usage: "+cmd.UseLine())}
-}
-
-func arguments(n int) string {
-	if n == 1 {
-		return "1 argument"
-	}
-	return fmt.Sprintf("%d arguments", n)
 }

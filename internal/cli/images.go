@@ -32,6 +32,9 @@ func (a *app) images() *cobra.Command {
 					return err
 				}
 				list := render.List{Format: format, Columns: render.ImageColumns(digests), Quiet: quiet}
+				if len(rows) == 0 && len(args) == 1 {
+					a.hintVerb(cmd, args[0])
+				}
 				return render.Rows(a.out, list, rows)
 			})
 		},

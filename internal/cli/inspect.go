@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,13 +22,13 @@ func (a *app) inspect() *cobra.Command { return a.inspectKind("") }
 func (a *app) inspectKind(kind string) *cobra.Command {
 	var format string
 	var size bool
-	noun := kind
-	if noun == "" {
-		noun = "image or container"
+	noun := kind + "s"
+	if kind == "" {
+		noun = "images or containers"
 	}
 	cmd := &cobra.Command{
 		Use:   "inspect [OPTIONS] NAME [NAME...]",
-		Short: "Show all that is known of an " + noun,
+		Short: "Show all that is known of " + noun,
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
@@ -59,7 +60,7 @@ func inspectOne(cmd *cobra.Command, e *engine.Engine, kind, name string, size bo
 		}
 		rec, err := s.Lookup(cmd.Context(), name)
 		if err == nil {
-			return containerDocument(s, rec, size)
+			return containerDocument(cmd.Context(), e, s, rec, size)
 		}
 		if kind == "container" || !errors.Is(err, errdef.ErrNotFound) {
 			return nil, err
@@ -103,7 +104,7 @@ func splitTag(tag string) (repository, name string) {
 	return ref.FamiliarName(), ref.Tag
 }
 
-func containerDocument(s *container.Store, rec container.Record, size bool) (render.ContainerInspect, error) {
+func containerDocument(ctx context.Context, e *engine.Engine, s *container.Store, rec container.Record, size bool) (render.ContainerInspect, error) {
 	path, args := commandLine(rec)
 	c := rec.Config
 	doc := render.ContainerInspect{
@@ -124,7 +125,7 @@ func containerDocument(s *container.Store, rec container.Record, size bool) (ren
 			OnBuild: c.OnBuild, Labels: c.Labels, StopSignal: c.StopSignal, StopTimeout: c.StopTimeout, Shell: c.Shell,
 		},
 		NetworkSettings: render.NetworkSettings{
-			Ports:    map[string][]render.PortBinding{},
+			Ports:    boundPorts(rec),
 			Networks: map[string]*render.EndpointSettings{rec.Host.Network: {}},
 		},
 	}
@@ -133,7 +134,8 @@ func containerDocument(s *container.Store, rec container.Record, size bool) (ren
 		if err != nil {
 			return doc, err
 		}
-		doc.SizeRw = &n
+		whole := n + imageSize(ctx, e, rec)
+		doc.SizeRw, doc.SizeRootFs = &n, &whole
 	}
 	return doc, nil
 }
@@ -146,12 +148,17 @@ func hostConfigDocument(rec container.Record) render.HostConfig {
 		ReadonlyRootfs: h.ReadonlyRootfs, Tmpfs: h.Tmpfs, ShmSize: h.ShmSize, Runtime: "strata-runc",
 		RestartPolicy: render.RestartPolicy{Name: "no"},
 	}
+	r := h.Resources
+	doc.CPUShares, doc.Memory, doc.NanoCPUs, doc.MemorySwap, doc.MemoryReservation = r.CPUShares, r.Memory, r.NanoCPUs, r.MemorySwap, r.MemoryReservation
+	doc.CPUPeriod, doc.CPUQuota, doc.CpusetCpus, doc.CpusetMems = r.CPUPeriod, r.CPUQuota, r.CpusetCpus, r.CpusetMems
+	doc.PidsLimit, doc.BlkioWeight = r.PidsLimit, r.BlkioWeight
 	if h.Log.Driver != "" {
 		doc.LogConfig.Type = h.Log.Driver
 	}
 	if h.Init {
 		doc.Init = &h.Init
 	}
+	doc.PortBindings, doc.PublishAllPorts = askedPorts(h), h.PublishAll
 	for _, b := range h.Binds {
 		doc.Binds = append(doc.Binds, b.Source+":"+b.Destination+bindMode(b))
 	}

@@ -33,6 +33,8 @@ func (a *app) eachOf(ctx context.Context, names []string, forgive bool, fn func(
 			rec, err := s.Lookup(ctx, name)
 			if err == nil {
 				err = fn(s, rec)
+			} else if !forgive {
+				err = absent(ctx, e, s, name, err)
 			}
 			if forgive && errors.Is(err, errdef.ErrNotFound) {
 				render.Error(a.err, err)
@@ -57,7 +59,7 @@ func (a *app) one(ctx context.Context, name string, fn func(s *container.Store, 
 		}
 		rec, err := s.Lookup(ctx, name)
 		if err != nil {
-			return err
+			return absent(ctx, e, s, name, err)
 		}
 		return fn(s, rec)
 	})
@@ -75,7 +77,7 @@ func (a *app) start() *cobra.Command {
 			if !attach && !stdin {
 				return runFailure(a.each(ctx, args, func(s *container.Store, rec container.Record) error {
 					_, err := s.Start(ctx, rec, container.StartOptions{})
-					return err
+					return invocation{}.explain(err)
 				}), 1)
 			}
 			if len(args) > 1 {
@@ -86,9 +88,9 @@ func (a *app) start() *cobra.Command {
 					Attach: true, DetachKeys: detachKeys, SigProxy: true, Streams: a.streams(stdin),
 				})
 				if err != nil {
-					return err
+					return invocation{}.explain(err)
 				}
-				return exitWith(res)
+				return a.exitWith(invocation{}, res)
 			}), 1)
 		},
 	}
@@ -117,7 +119,7 @@ func (a *app) attach() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return exitWith(res)
+				return a.exitWith(invocation{}, res)
 			})
 		},
 	}
@@ -140,6 +142,9 @@ func (a *app) exec() *cobra.Command {
 			if o.Env, err = environment(envFiles, env); err != nil {
 				return err
 			}
+			if _, err := container.ParseDetachKeys(o.DetachKeys); err != nil {
+				return failure{err, 1}
+			}
 			o.Args, o.Streams = args[1:], a.streams(stdin)
 			if o.Tty && stdin && !o.Detach && !term.IsTerminal(int(a.in.Fd())) {
 				return failure{noTerminal(), 1}
@@ -147,9 +152,9 @@ func (a *app) exec() *cobra.Command {
 			return runFailure(a.one(cmd.Context(), args[0], func(s *container.Store, rec container.Record) error {
 				res, err := s.Exec(cmd.Context(), rec, o)
 				if err != nil {
-					return err
+					return typed(cmd, args).explain(err)
 				}
-				return exitWith(res)
+				return a.exitWith(typed(cmd, args), res)
 			}), 1)
 		},
 	}
@@ -162,23 +167,33 @@ func (a *app) exec() *cobra.Command {
 	fl.BoolVarP(&o.Tty, "tty", "t", false, "give the command a terminal")
 	fl.BoolVarP(&stdin, "interactive", "i", false, "keep standard input open")
 	fl.BoolVarP(&o.Detach, "detach", "d", false, "run the command in the background")
+	fl.StringVar(&o.DetachKeys, "detach-keys", "", "keys that detach: ctrl-p,ctrl-q unless given")
 	fl.BoolVar(&o.Privileged, "privileged", false, "give the command all capabilities")
 	return cmd
 }
 
 func (a *app) stop() *cobra.Command {
+	return a.stopping("stop", "Stop running containers: the stop signal first, SIGKILL after the time", (*container.Store).Stop)
+}
+
+func (a *app) restart() *cobra.Command {
+	return a.stopping("restart", "Stop containers and start them again", (*container.Store).Restart)
+}
+
+// stopping is a verb that stops containers first.
+func (a *app) stopping(name, short string, do func(s *container.Store, ctx context.Context, rec container.Record, o container.StopOptions) error) *cobra.Command {
 	var o container.StopOptions
 	var timeout int
 	cmd := &cobra.Command{
-		Use:   "stop [OPTIONS] CONTAINER [CONTAINER...]",
-		Short: "Stop running containers: the stop signal first, SIGKILL after the time",
+		Use:   name + " [OPTIONS] CONTAINER [CONTAINER...]",
+		Short: short,
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("timeout") || cmd.Flags().Changed("time") {
 				o.Timeout = &timeout
 			}
 			return a.each(cmd.Context(), args, func(s *container.Store, rec container.Record) error {
-				return s.Stop(cmd.Context(), rec, o)
+				return do(s, cmd.Context(), rec, o)
 			})
 		},
 	}
@@ -215,19 +230,17 @@ func (a *app) wait() *cobra.Command {
 		Short: "Wait until containers end and print their exit codes",
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var errs []error
 			for _, name := range args {
-				err := a.one(cmd.Context(), name, func(s *container.Store, rec container.Record) error {
+				errs = append(errs, a.one(cmd.Context(), name, func(s *container.Store, rec container.Record) error {
 					code, err := s.Wait(cmd.Context(), rec)
 					if err == nil {
 						fmt.Fprintln(a.out, code)
 					}
 					return err
-				})
-				if err != nil {
-					return err
-				}
+				}))
 			}
-			return nil
+			return errors.Join(errs...)
 		},
 	}
 }

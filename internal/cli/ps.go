@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,6 +13,8 @@ import (
 	"strata/internal/cli/render"
 	"strata/internal/container"
 	"strata/internal/engine"
+	"strata/internal/errdef"
+	"strata/internal/network"
 )
 
 func (a *app) ps() *cobra.Command {
@@ -47,9 +51,11 @@ func (a *app) ps() *cobra.Command {
 					if !filter.match(rec) || !all && last <= 0 && !filter.state && !rec.State.Alive() {
 						continue
 					}
-					row, err := containerRow(s, rec, noTrunc, size)
-					if err != nil {
-						return err
+					row := containerRow(rec, noTrunc)
+					if size {
+						if row.Size, err = containerSize(cmd.Context(), e, s, rec); err != nil {
+							return err
+						}
 					}
 					rows = append(rows, row)
 				}
@@ -69,11 +75,11 @@ func (a *app) ps() *cobra.Command {
 	fl.BoolVarP(&latest, "latest", "l", false, "show the newest container")
 	fl.IntVarP(&last, "last", "n", -1, "show the newest n containers")
 	fl.StringVar(&format, "format", "", "print with a template, or json")
-	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only containers for which it holds: name= id= status= label= ancestor= exited=")
+	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only containers for which it holds: name= id= status= label= ancestor= exited= publish= expose=")
 	return cmd
 }
 
-func containerRow(s *container.Store, rec container.Record, noTrunc, size bool) (render.ContainerRow, error) {
+func containerRow(rec container.Record, noTrunc bool) render.ContainerRow {
 	now := time.Now()
 	state := render.ContainerState{
 		Status: string(rec.State.Status), ExitCode: rec.State.ExitCode, Started: rec.State.StartedAt, Finished: rec.State.FinishedAt,
@@ -85,14 +91,32 @@ func containerRow(s *container.Store, rec container.Record, noTrunc, size bool) 
 		Status: state.Text(now), Names: rec.Name, Labels: render.Labels(rec.Config.Labels), LabelValues: rec.Config.Labels,
 		Mounts: strings.Join(mountSources(rec), ","), Networks: rec.Host.Network, LocalVolumes: fmt.Sprint(len(rec.Volumes)),
 	}
-	if size {
-		n, err := s.DiskUsage(rec)
-		if err != nil {
-			return row, err
-		}
-		row.Size = render.ContainerSize(n, 0)
+	if rec.State.Alive() {
+		row.Ports = network.Summary(rec.Exposed(), rec.State.Ports)
 	}
-	return row, nil
+	return row
+}
+
+// containerSize is what the container wrote, and that with its image.
+func containerSize(ctx context.Context, e *engine.Engine, s *container.Store, rec container.Record) (string, error) {
+	n, err := s.DiskUsage(rec)
+	if err != nil {
+		return "", err
+	}
+	return render.ContainerSize(n, n+imageSize(ctx, e, rec)), nil
+}
+
+// imageSize is the size of the container's image, 0 when that is gone.
+func imageSize(ctx context.Context, e *engine.Engine, rec container.Record) int64 {
+	img, err := e.Images().Inspect(ctx, rec.Image.String())
+	if err != nil {
+		return 0
+	}
+	size, err := e.Images().Size(img)
+	if err != nil {
+		return 0
+	}
+	return size
 }
 
 // commandLine splits what the container runs the way docker does: the first word, and the rest.
@@ -130,14 +154,31 @@ func parseContainerFilters(exprs []string) (containerFilter, error) {
 		}
 		switch key {
 		case "name", "id", "label", "ancestor":
-		case "status", "exited":
+		case "status":
+			if !slices.Contains(containerStates(), value) {
+				return f, usageError{errdef.WithHint(fmt.Errorf("invalid filter 'status=%s': %w", value, errdef.ErrInvalid), "the states are "+strings.Join(containerStates(), ", "))}
+			}
 			f.state = true
+		case "exited":
+			if _, err := strconv.Atoi(value); err != nil {
+				return f, usagef("--filter exited=%s: want an exit code", value)
+			}
+			f.state = true
+		case "publish", "expose":
+			if _, err := network.ParsePorts(value); err != nil {
+				return f, usagef("error while looking up for %s %s: %w", key, value, err)
+			}
 		default:
-			return f, usagef("--filter %q: no such filter: name, id, status, label, ancestor or exited", key)
+			return f, usagef("--filter %q: no such filter: name, id, status, label, ancestor, exited, publish or expose", key)
 		}
 		f.values[key] = append(f.values[key], value)
 	}
 	return f, nil
+}
+
+// containerStates are docker's words for a container's state.
+func containerStates() []string {
+	return []string{"created", "restarting", "running", "removing", "paused", "exited", "dead"}
 }
 
 func (f containerFilter) match(rec container.Record) bool {
@@ -162,6 +203,8 @@ func matchOne(rec container.Record, key, value string) bool {
 		return strings.HasPrefix(rec.ID, value)
 	case "status":
 		return string(rec.State.Status) == value
+	case "publish", "expose":
+		return hasPort(rec, key, value)
 	case "exited":
 		return rec.State.Status == container.Exited && fmt.Sprint(rec.State.ExitCode) == value
 	case "ancestor":

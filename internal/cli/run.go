@@ -21,7 +21,11 @@ type createFlags struct {
 	name, user, workdir, hostname, network, pull, cidfile string
 	env, envFiles, labels, binds, tmpfs                   []string
 	entrypoint                                            entrypointFlag
+	publish, expose                                       []string
 	tty, stdin, readOnly, init, autoRemove, quiet         bool
+	publishAll                                            bool
+
+	resources resourceFlags
 }
 
 // entrypointFlag tells --entrypoint "" (none) from no flag.
@@ -51,6 +55,9 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVarP(&f.labels, "label", "l", nil, "set a label on the container")
 	fl.StringArrayVarP(&f.binds, "volume", "v", nil, "show a directory of the host in the container: HOST:CONTAINER[:ro]")
 	fl.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount a tmpfs: PATH[:OPTIONS]")
+	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "publish a port of the container: [[IP:]HOSTPORT:]PORT[/udp]")
+	fl.BoolVarP(&f.publishAll, "publish-all", "P", false, "publish every exposed port at a free port of the host")
+	fl.StringArrayVar(&f.expose, "expose", nil, "name a port, or a range of ports, that the container serves")
 	fl.Var(&f.entrypoint, "entrypoint", "replace the image's entrypoint")
 	fl.BoolVarP(&f.tty, "tty", "t", false, "give the container a terminal")
 	fl.BoolVarP(&f.stdin, "interactive", "i", false, "keep standard input open")
@@ -58,12 +65,13 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.init, "init", false, "run an init that forwards signals and reaps processes")
 	fl.BoolVar(&f.autoRemove, "rm", false, "remove the container and its anonymous volumes when it ends")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress of a pull")
+	f.resources.add(cmd)
 	// -h is --hostname here, as in docker.
 	fl.Bool("help", false, "print usage")
 }
 
 // options turns the flags into what the engine takes.
-func (f *createFlags) options(args []string) (engine.CreateOptions, error) {
+func (f *createFlags) options(cmd *cobra.Command, args []string) (engine.CreateOptions, error) {
 	o := engine.CreateOptions{Image: args[0], Name: f.name}
 	var err error
 	if o.Pull, err = engine.ParsePull(f.pull); err != nil {
@@ -83,9 +91,12 @@ func (f *createFlags) options(args []string) (engine.CreateOptions, error) {
 	if o.Config.Labels, err = keyValues("label", f.labels); err != nil {
 		return o, err
 	}
-	o.Host = container.HostConfig{ReadonlyRootfs: f.readOnly, Network: f.network, Init: f.init, AutoRemove: f.autoRemove}
+	o.Host = container.HostConfig{ReadonlyRootfs: f.readOnly, Network: f.network, Init: f.init, AutoRemove: f.autoRemove, Resources: f.resources.resources(cmd)}
 	if f.network != "host" && f.network != "none" {
 		return o, usageError{errdef.WithHint(fmt.Errorf("network %q: %w", f.network, errdef.ErrUnsupported), "use --network host or --network none")}
+	}
+	if err := f.ports(&o); err != nil {
+		return o, usageError{err}
 	}
 	for _, spec := range f.binds {
 		b, err := container.ParseBind(spec)
@@ -132,7 +143,10 @@ func writeCidfile(path, id string) error {
 	return errors.Join(err, f.Close())
 }
 
-const networkNote = `The network is the host's unless --network none is given: containers have no network of their own yet.`
+const networkNote = `The network is the host's unless --network none is given: containers have no network of their own yet. So every port
+that the container serves is open on the host under its own number, and -p 8080:80 opens it under another number too: what
+comes to port 8080 is passed on to port 80 of this machine. With -p 80:80 nothing needs to be passed on, and which
+addresses it is reached at is for the container's own service to say.`
 
 func (a *app) run() *cobra.Command {
 	var f createFlags
@@ -144,7 +158,10 @@ func (a *app) run() *cobra.Command {
 		Long:  "Create a container of an image and run a command in it.\n\n" + networkNote,
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := f.options(args)
+			if err := blankedPair(cmd, args); err != nil {
+				return err
+			}
+			o, err := f.options(cmd, args)
 			if err != nil {
 				return err
 			}
@@ -164,7 +181,7 @@ func (a *app) run() *cobra.Command {
 				}
 				return a.startCreated(cmd.Context(), e, rec, container.StartOptions{
 					Attach: !detach, DetachKeys: detachKeys, SigProxy: sigProxy, Streams: a.streams(f.stdin),
-				})
+				}, typed(cmd, args))
 			}), 125)
 		},
 	}
@@ -204,27 +221,20 @@ func (a *app) createContainer(ctx context.Context, e *engine.Engine, o engine.Cr
 }
 
 // startCreated starts a container that was made for it.
-func (a *app) startCreated(ctx context.Context, e *engine.Engine, rec container.Record, so container.StartOptions) error {
+func (a *app) startCreated(ctx context.Context, e *engine.Engine, rec container.Record, so container.StartOptions, line invocation) error {
 	s, err := e.Containers()
 	if err != nil {
 		return err
 	}
 	res, err := s.Start(ctx, rec, so)
 	if err != nil {
-		return err
+		return line.explain(err)
 	}
 	if !so.Attach {
 		fmt.Fprintln(a.out, rec.ID)
 	}
-	return exitWith(res)
-}
-
-// exitWith ends the program as the container ended.
-func exitWith(res container.Result) error {
-	if res.Detached || res.Code == 0 {
-		return nil
-	}
-	return status(res.Code)
+	a.sayLowPort(rec, res)
+	return a.exitWith(line, res)
 }
 
 // streams are the program's own, standard input only when it was asked for.
@@ -267,7 +277,10 @@ func (a *app) create() *cobra.Command {
 		Long:  "Create a container without starting it.\n\n" + networkNote,
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := f.options(args)
+			if err := blankedPair(cmd, args); err != nil {
+				return err
+			}
+			o, err := f.options(cmd, args)
 			if err != nil {
 				return err
 			}

@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -48,54 +46,6 @@ func (a *app) confirm(ctx context.Context, force bool, what string) error {
 		}
 		return errors.New("nothing was done")
 	}
-}
-
-func (a *app) systemDf() *cobra.Command {
-	var verbose bool
-	var format string
-	cmd := &cobra.Command{
-		Use:   "df [OPTIONS]",
-		Short: "Show what takes how much space",
-		Args:  exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.with(cmd.Context(), func(e *engine.Engine) error {
-				usages, images, err := e.DiskUsage(cmd.Context())
-				if err != nil {
-					return err
-				}
-				if verbose {
-					return a.imageUsage(images)
-				}
-				rows := make([]render.DiskUsageRow, len(usages))
-				for i, u := range usages {
-					rows[i] = render.DiskUsageRow{
-						Type: u.Type, TotalCount: fmt.Sprint(u.Total), Active: fmt.Sprint(u.Active),
-						Size: render.HumanSize(u.Size), Reclaimable: render.Reclaimable(u.Reclaimable, u.Size),
-					}
-				}
-				return render.Rows(a.out, render.List{Format: format, Columns: render.DiskUsageColumns()}, rows)
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show shared and unique bytes of each image")
-	cmd.Flags().StringVar(&format, "format", "", "print with a template, or json")
-	return cmd
-}
-
-func (a *app) imageUsage(images []engine.ImageUsage) error {
-	var rows []render.ImageRow
-	for _, u := range images {
-		repo, tag := "<none>", "<none>"
-		if len(u.Image.Tags) > 0 {
-			repo, tag = splitTag(u.Image.Tags[0])
-		}
-		rows = append(rows, render.ImageRow{
-			Repository: repo, Tag: tag, ID: render.ShortID(u.Image.ID.String()), CreatedSince: render.Ago(created(u.Image), time.Now()),
-			VirtualSize: render.HumanSizePrecision(u.Shared+u.Unique, 3), SharedSize: render.HumanSizePrecision(u.Shared, 3),
-			UniqueSize: render.HumanSizePrecision(u.Unique, 3), Containers: fmt.Sprint(u.Containers),
-		})
-	}
-	return render.Rows(a.out, render.List{Columns: []string{"Repository", "Tag", "ID", "CreatedSince", "VirtualSize", "SharedSize", "UniqueSize", "Containers"}}, rows)
 }
 
 func (a *app) systemPrune() *cobra.Command {
@@ -182,11 +132,10 @@ func (a *app) builderPrune() *cobra.Command {
 				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
-				n, err := e.PruneCache(cmd.Context(), all, time.Time{})
+				n, freed, err := e.PruneBuilder(cmd.Context(), all)
 				if err != nil {
 					return err
 				}
-				freed, err := e.Sweep(cmd.Context())
 				fmt.Fprintf(a.out, "Deleted build cache entries: %d\nTotal reclaimed space: %s\n", n, render.HumanSize(freed))
 				return err
 			})
@@ -253,18 +202,3 @@ func (a *app) systemReset() *cobra.Command {
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
 	return cmd
 }
-
-func (a *app) version() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Show the version",
-		Args:  exactly(0),
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(a.out, "strata %s %s/%s %s\n", Version, runtime.GOOS, runtime.GOARCH, runtime.Version())
-			return err
-		},
-	}
-}
-
-// Version of the program.
-const Version = "0.1.0-dev"

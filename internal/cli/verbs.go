@@ -24,16 +24,26 @@ func (a *app) verbs() []verb {
 		{"attach", "run", a.attach},
 		{"commit", "run", a.commit},
 		{"container", "run", a.containerGroup},
+		{"cp", "run", a.cp},
 		{"create", "run", a.create},
+		{"diff", "run", a.diff},
 		{"exec", "run", a.exec},
 		{"export", "run", a.export},
 		{"kill", "run", a.kill},
 		{"logs", "run", a.logs},
+		{"pause", "run", a.pause},
+		{"port", "run", a.port},
 		{"ps", "run", a.ps},
+		{"rename", "run", a.rename},
+		{"restart", "run", a.restart},
 		{"rm", "run", a.rm},
 		{"run", "run", a.run},
 		{"start", "run", a.start},
+		{"stats", "run", a.stats},
 		{"stop", "run", a.stop},
+		{"top", "run", a.top},
+		{"unpause", "run", a.unpause},
+		{"update", "run", a.update},
 		{"wait", "run", a.wait},
 
 		{"image", "image", a.imageGroup},
@@ -47,9 +57,12 @@ func (a *app) verbs() []verb {
 		{"push", "image", a.push},
 		{"rmi", "image", a.rmi},
 		{"save", "image", a.save},
+		{"search", "image", a.search},
 		{"tag", "image", a.tag},
 
 		{"doctor", "system", a.doctor},
+		{"events", "system", a.events},
+		{"info", "system", a.info},
 		{"system", "system", a.systemGroup},
 		{"version", "system", a.version},
 	}
@@ -81,8 +94,10 @@ func (a *app) imageGroup() *cobra.Command {
 }
 
 func (a *app) containerGroup() *cobra.Command {
-	return a.group("container", "Work with containers", a.attach(), a.commit(), a.create(), a.exec(), a.export(), a.inspectKind("container"),
-		a.kill(), a.logs(), named(a.ps(), "ls [OPTIONS]", "list", "ps"), a.containerPrune(), a.rm(), a.run(), a.start(), a.stop(), a.wait())
+	return a.group("container", "Work with containers", a.attach(), a.commit(), a.cp(), a.create(), a.diff(), a.exec(), a.export(), a.inspectKind("container"),
+		a.kill(), a.logs(), named(a.ps(), "ls [OPTIONS]", "list", "ps"), a.pause(), a.port(), a.containerPrune(), a.rename(), a.restart(),
+		named(a.rm(), "rm [OPTIONS] CONTAINER [CONTAINER...]", "remove"), a.run(), a.start(), a.stats(), a.stop(), a.top(), a.unpause(),
+		a.update(), a.wait())
 }
 
 func (a *app) builderGroup() *cobra.Command {
@@ -90,7 +105,7 @@ func (a *app) builderGroup() *cobra.Command {
 }
 
 func (a *app) systemGroup() *cobra.Command {
-	return a.group("system", "Work with this machine's store", a.systemCheck(), a.systemDf(), a.systemPrune(), a.systemReset())
+	return a.group("system", "Work with this machine's store", a.systemCheck(), a.systemDf(), a.events(), a.info(), a.systemPrune(), a.systemReset())
 }
 
 // named gives a verb the name it has under its noun.

@@ -25,7 +25,7 @@ const initPath = "/sbin/docker-init"
 // points that it had to make.
 func (s *Store) prepare(rec *Record) (bundle string, err error) {
 	run := s.RunDir(rec.ID)
-	bundle, target := filepath.Join(run, "bundle"), filepath.Join(run, "rootfs")
+	bundle, target := s.bundleDir(rec.ID), filepath.Join(run, "rootfs")
 	if err := os.MkdirAll(target, 0o700); err != nil {
 		return "", err
 	}
@@ -48,6 +48,8 @@ func (s *Store) prepare(rec *Record) (bundle string, err error) {
 	return bundle, runtime.WriteBundle(bundle, spec)
 }
 
+func (s *Store) bundleDir(id string) string { return filepath.Join(s.RunDir(id), "bundle") }
+
 func (s *Store) spec(rec Record, root *rootfs.Root, target string) (*specs.Spec, error) {
 	c, h := rec.Config, rec.Host
 	user, err := runtime.LookupUser(root, c.User, nil)
@@ -56,6 +58,9 @@ func (s *Store) spec(rec Record, root *rootfs.Root, target string) (*specs.Spec,
 	}
 	mounts, err := s.mounts(rec, root)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.enforceable(h.Resources); err != nil {
 		return nil, err
 	}
 	args := slices.Concat(c.Entrypoint, c.Cmd)
@@ -71,6 +76,7 @@ func (s *Store) spec(rec Record, root *rootfs.Root, target string) (*specs.Spec,
 		RootPath: target, ReadOnly: h.ReadonlyRootfs, Hostname: c.Hostname, Mounts: mounts,
 		HostNetwork: h.Network == "host", Seccomp: !h.Privileged, Privileged: h.Privileged,
 		Rootless: s.opt.Userns, SingleID: s.opt.SingleID, ShmSize: h.ShmSize,
+		Resources: s.limits(h.Resources), CgroupPath: cgroupPath(rec.ID),
 	})
 	if err != nil {
 		return nil, err
@@ -80,6 +86,15 @@ func (s *Store) spec(rec Record, root *rootfs.Root, target string) (*specs.Spec,
 	spec.Process.User.Umask = &umask
 	spec.Mounts = lastWins(spec.Mounts)
 	return spec, nil
+}
+
+// cgroupPath is where a container's control group is made. In the one hierarchy of version 2 that is a place of our own,
+// which no session manager takes for its own; with version 1 it is the runtime's choice, below the caller's groups.
+func cgroupPath(id string) string {
+	if runtime.UnifiedCgroups() {
+		return "/strata/" + id
+	}
+	return ""
 }
 
 // environment is docker's: PATH, HOSTNAME, TERM and HOME where the container's own environment does not set them.
@@ -153,6 +168,9 @@ func (s *Store) mounts(rec Record, root *rootfs.Root) ([]specs.Mount, error) {
 	}
 	for _, b := range rec.Host.Binds {
 		m, err := bindMount(b)
+		if err == nil {
+			err = sameKind(root, b)
+		}
 		if err != nil {
 			return nil, err
 		}

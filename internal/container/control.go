@@ -187,6 +187,10 @@ func (c *control) input(cl *client) {
 		case k == frameDetach:
 			c.hub.drop(cl)
 			return
+		case k == frameResize:
+			if w, h, err := resizeSize(p); err == nil {
+				_ = c.resize(w, h) // a command in a window of the wrong size goes on
+			}
 		case k == frameStdin && len(p) == 0:
 			c.endInput()
 		case k == frameStdin && c.stdin != nil:

@@ -43,13 +43,14 @@ func (s *Store) Create(ctx context.Context, o CreateOptions) (Record, error) {
 	}
 	// What unlock cannot give up goes with the process; the container is there or not all the same.
 	defer func() { _ = s.unlock(rec.ID, l, verdict{}) }()
-	if err := s.reserve(&rec, o.Name); err != nil {
+	if err := s.names.locked(ctx, func() error { return s.reserve(&rec, o.Name) }); err != nil {
 		return Record{}, err
 	}
 	if err := s.publish(&rec); err != nil {
-		_ = s.forget(rec, true) // the first failure is the one to tell
+		_ = s.forget(ctx, rec, true) // the first failure is the one to tell
 		return Record{}, err
 	}
+	s.Emit(rec, "create")
 	return rec, nil
 }
 
@@ -69,7 +70,12 @@ func (s *Store) plan(o CreateOptions) (Record, error) {
 	if rec.Host.Log.Driver == "" {
 		rec.Host.Log.Driver = "json-file"
 	}
-	return rec, check(&rec)
+	if err := check(&rec); err != nil {
+		return rec, err
+	}
+	var err error
+	rec.Host.Resources, err = s.complete(rec.Host.Resources)
+	return rec, err
 }
 
 func defaultHostname(rec Record) string {
@@ -91,7 +97,13 @@ func (s *Store) reserve(rec *Record, name string) (err error) {
 		return err
 	}
 	rec.Name = name
-	return s.names.reserve(name, rec.ID)
+	err = s.names.reserve(name, rec.ID)
+	var taken *NameTaken
+	if errors.As(err, &taken) {
+		other, rerr := s.records.Get(taken.ID)
+		taken.Running = rerr == nil && other.State.Alive()
+	}
+	return err
 }
 
 // publish makes the container's directory, volumes and record.
@@ -210,13 +222,17 @@ func mergeEnv(env, base []string) []string {
 func check(rec *Record) error {
 	c, h := rec.Config, rec.Host
 	if len(c.Entrypoint) == 0 && len(c.Cmd) == 0 {
-		return fmt.Errorf("container: no command specified: %w", errdef.ErrInvalid)
+		return errdef.WithHint(fmt.Errorf("container: no command specified: %w", errdef.ErrInvalid),
+			"the image has neither CMD nor ENTRYPOINT: name the command behind the image, or put CMD into its Dockerfile")
 	}
 	if !path.IsAbs(c.WorkingDir) {
 		return fmt.Errorf("container: the working directory %q is invalid, it needs to be an absolute path: %w", c.WorkingDir, errdef.ErrInvalid)
 	}
 	if h.Network != "host" && h.Network != "none" {
 		return fmt.Errorf("container: network %q: only host and none: %w", h.Network, errdef.ErrUnsupported)
+	}
+	if err := checkPorts(h); err != nil {
+		return err
 	}
 	if h.Log.Driver != "json-file" && h.Log.Driver != "none" {
 		return fmt.Errorf("container: log driver %q: only json-file and none: %w", h.Log.Driver, errdef.ErrUnsupported)
@@ -282,6 +298,8 @@ func ParseBind(spec string) (Bind, error) {
 		b.Source = abs
 	}
 	switch {
+	case b.Source == "" || strings.Contains(b.Source, "/") && !filepath.IsAbs(b.Source):
+		return Bind{}, notAbsolute(spec, b.Source)
 	case !filepath.IsAbs(b.Source):
 		return Bind{}, fmt.Errorf("volume %q: named volumes: %w", spec, errdef.ErrUnsupported)
 	case !path.IsAbs(parts[1]) || b.Destination == "/":
@@ -306,7 +324,7 @@ func ParseBind(spec string) (Bind, error) {
 
 // forget removes all that is on disk of the container, whose lock the caller holds; volumes says whether its anonymous
 // volumes go too. What is missing already is no error, so that a removal cut short can be repeated.
-func (s *Store) forget(rec Record, volumes bool) error {
+func (s *Store) forget(ctx context.Context, rec Record, volumes bool) error {
 	if err := os.RemoveAll(s.Dir(rec.ID)); err != nil {
 		return err
 	}
@@ -317,8 +335,11 @@ func (s *Store) forget(rec Record, volumes bool) error {
 			}
 		}
 	}
-	if err := s.records.Delete(rec.ID); err != nil && !errors.Is(err, errdef.ErrNotFound) {
+	ctx = context.WithoutCancel(ctx) // an interrupted caller is not to leave half a container
+	// Under the record's lock: who is changing it must not bring it back.
+	err := s.records.Locked(ctx, rec.ID, func() error { return s.records.Delete(rec.ID) })
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return err
 	}
-	return s.names.release(rec.Name, rec.ID)
+	return s.names.locked(ctx, func() error { return s.names.release(rec.Name, rec.ID) })
 }

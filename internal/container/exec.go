@@ -2,11 +2,10 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
-	"sync"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -28,135 +27,111 @@ type ExecOptions struct {
 	// Detach starts the command without streams and does not wait for it.
 	Detach  bool
 	Streams Streams // In nil gives it no input
+	// DetachKeys as docker writes them, for a terminal's user; "" is ctrl-p,ctrl-q.
+	DetachKeys string
 }
 
 // Exec runs a command in the container. An error that is a *runtime.StartError by errors.As carries docker's exit code
-// 126 or 127. The command ends with this process if it has a terminal or does not endure closed streams.
+// 126 or 127. A command with a terminal or input has a shim of its own and goes on when this process ends; one without ends
+// with this process if it does not endure closed streams.
 func (s *Store) Exec(ctx context.Context, rec Record, o ExecOptions) (Result, error) {
+	res, err := s.exec(ctx, rec, o)
+	if res.Detached {
+		return res, err
+	}
+	return s.explainExec(rec, o, res, err)
+}
+
+func (s *Store) exec(ctx context.Context, rec Record, o ExecOptions) (Result, error) {
 	if rec.State.Status == Paused {
 		return Result{}, fmt.Errorf("container %s is paused, unpause the container before exec: %w", rec.Name, errdef.ErrConflict)
 	}
 	if !rec.State.Alive() {
-		return Result{}, fmt.Errorf("container %s is not running: %w", rec.ID, errdef.ErrConflict)
+		return Result{}, notRunning(rec)
 	}
-	p, err := s.execProcess(rec, o)
+	p, root, err := s.execProcess(rec, o)
+	if errors.Is(err, errdef.ErrConflict) {
+		return Result{}, err
+	}
 	if err != nil {
 		return Result{}, engineFailed(err)
 	}
+	root.Close()
+	told := s.newExecution(rec, o.Args)
+	if o.Tty || o.Streams.In != nil && !o.Detach {
+		return s.execSupervised(ctx, told, *p, o)
+	}
 	if o.Detach {
-		pid, console, err := s.opt.Runtime.Exec(ctx, rec.ID, *p, runtime.Stdio{})
+		pid, _, err := s.opt.Runtime.Exec(ctx, rec.ID, s.bundleDir(rec.ID), *p, runtime.Stdio{})
 		if err != nil {
 			return Result{}, err
 		}
-		if console != nil {
-			console.Close()
-		}
+		told.started()
 		// If we adopt orphans the command is our child now, and as a zombie it would keep the container's end up.
-		// Nobody is left to be told how it ended.
+		// Nobody is left to tell how it ended.
 		go func() { _, _ = runtime.Wait(context.WithoutCancel(ctx), pid) }()
 		return Result{Detached: true}, nil
 	}
 	if err := runtime.Reap(); err != nil {
 		return Result{}, err
 	}
-	if o.Tty {
-		return s.execTerminal(ctx, rec.ID, *p, o)
-	}
 	wires, err := foreignProof(o.Streams)
 	if err != nil {
 		return Result{}, err
 	}
-	pid, _, err := s.opt.Runtime.Exec(ctx, rec.ID, *p, wires.stdio)
+	pid, _, err := s.opt.Runtime.Exec(ctx, rec.ID, s.bundleDir(rec.ID), *p, wires.stdio)
 	if err != nil {
 		wires.end(err)
 		return Result{}, err
 	}
+	told.started()
 	wires.begin()
 	code, err := runtime.Wait(ctx, pid)
 	wires.end(err)
+	told.died(code, err)
 	return Result{Code: code}, err
 }
 
-// execProcess describes the command. Its user is looked up in the running container's own files.
-func (s *Store) execProcess(rec Record, o ExecOptions) (*specs.Process, error) {
+func notRunning(rec Record) error {
+	return errdef.WithHint(fmt.Errorf("container %s is not running: %w", rec.ID, errdef.ErrConflict), "strata start "+rec.Name)
+}
+
+// execProcess describes the command, and gives the running container's tree, for the caller to close: the user is looked up
+// in its own files.
+func (s *Store) execProcess(rec Record, o ExecOptions) (p *specs.Process, root *rootfs.Root, err error) {
 	fd, err := openProcess(rec.State)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		defer closeFd(fd)
+		root, err = rootfs.OpenRoot(fmt.Sprintf("/proc/%d/root", rec.State.Pid))
 	}
-	defer closeFd(fd)
-	root, err := rootfs.OpenRoot(fmt.Sprintf("/proc/%d/root", rec.State.Pid))
-	if err != nil {
-		return nil, err
+	if errors.Is(err, errdef.ErrNotFound) {
+		err = notRunning(rec) // it has just ended
 	}
-	defer root.Close()
+	if err != nil {
+		return nil, nil, err
+	}
 	user, err := runtime.LookupUser(root, first(o.User, rec.Config.User), nil)
 	if err != nil {
-		return nil, err
+		root.Close()
+		return nil, nil, err
 	}
 	c := rec.Config
 	c.Tty = o.Tty
 	c.Env = mergeEnv(o.Env, c.Env)
 	host := rec.Host
 	host.Privileged = host.Privileged || o.Privileged
-	p := runtime.Process{
+	process := runtime.Process{
 		Args: o.Args, Env: environment(c, user.Home), Cwd: first(o.Cwd, c.WorkingDir, "/"),
 		UID: user.UID, GID: user.GID, Groups: slices.Clone(user.Groups), Terminal: o.Tty, Caps: capabilities(host),
 	}
 	if o.Tty {
 		w, h := terminalSize(o.Streams)
-		p.Width, p.Height = uint(w), uint(h)
+		process.Width, process.Height = uint(w), uint(h)
 	}
-	spec := p.Spec()
+	p = process.Spec()
 	umask := uint32(0o022)
-	spec.User.Umask = &umask
-	return spec, nil
+	p.User.Umask = &umask
+	return p, root, nil
 }
 
 func closeFd(fd int) { os.NewFile(uintptr(fd), "pidfd").Close() }
-
-// execTerminal runs the command on a terminal of its own, which follows the size of ours.
-func (s *Store) execTerminal(ctx context.Context, id string, p specs.Process, o ExecOptions) (Result, error) {
-	pid, console, err := s.opt.Runtime.Exec(ctx, id, p, runtime.Stdio{})
-	if err != nil {
-		return Result{}, err
-	}
-	defer console.Close()
-	restore, err := rawTerminal(o.Streams.In)
-	if err != nil {
-		return Result{}, err
-	}
-	defer restore()
-	c := control{console: console}
-	stop := onResize(func() {
-		if w, h := terminalSize(o.Streams); w > 0 {
-			_ = c.resize(w, h) // a command in a window of the wrong size goes on
-		}
-	})
-	defer stop()
-	if o.Streams.In != nil {
-		go func() { _, _ = io.Copy(console, o.Streams.In) }() // fails when the command has ended
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if o.Streams.Out != nil {
-			_, _ = io.Copy(o.Streams.Out, console) // ends with EIO when the last user is gone
-		}
-	})
-	code, err := runtime.Wait(ctx, pid)
-	drain(&wg, console)
-	return Result{Code: code}, err
-}
-
-// drain waits for the copier of a terminal, whose other side a background process may keep open for as long as it likes.
-func drain(wg *sync.WaitGroup, console *os.File) {
-	done := make(chan struct{})
-	go func() {
-		wg.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(terminalDrain):
-		console.Close()
-	}
-}

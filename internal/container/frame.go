@@ -18,11 +18,13 @@ import (
 type kind byte
 
 const (
-	frameStdin  kind = 0 // client to shim, and an empty one is the end of the input
-	frameStdout kind = 1
-	frameStderr kind = 2
-	frameDetach kind = 3 // client to shim: it leaves, the container's input stays open
-	frameExit   kind = 4 // shim to client: the exit code, big-endian int32; the last frame
+	frameStdin   kind = 0 // client to shim, and an empty one is the end of the input
+	frameStdout  kind = 1
+	frameStderr  kind = 2
+	frameDetach  kind = 3 // client to shim: it leaves, the container's input stays open
+	frameExit    kind = 4 // shim to client: the exit code, big-endian int32; the last frame
+	frameProblem kind = 5 // shim to client, before the last frame: a program.Problem as JSON
+	frameResize  kind = 6 // client to shim of an exec: the terminal's columns and rows, two big-endian uint16
 )
 
 // maxFrame bounds a payload; both sides send less.
@@ -82,4 +84,15 @@ func exitCode(p []byte) (int, error) {
 		return 0, fmt.Errorf("exit frame of %d bytes: %w", len(p), errdef.ErrInvalid)
 	}
 	return int(int32(binary.BigEndian.Uint32(p))), nil
+}
+
+func resizePayload(width, height uint16) []byte {
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, width), height)
+}
+
+func resizeSize(p []byte) (width, height uint16, err error) {
+	if len(p) != 4 {
+		return 0, 0, fmt.Errorf("resize frame of %d bytes: %w", len(p), errdef.ErrInvalid)
+	}
+	return binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:]), nil
 }

@@ -1,9 +1,13 @@
 package container
 
 import (
+	"encoding/json"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"strata/internal/program"
 )
 
 // defaultPatience is how long the container waits for an attachment that does not read before that one is cut off. The
@@ -17,6 +21,7 @@ type hub struct {
 
 	mu      sync.Mutex
 	clients map[*client]struct{}
+	sending atomic.Int32 // so many copiers wait for a client
 }
 
 // client is one attachment.
@@ -79,6 +84,8 @@ func (h *hub) copy(k kind, r *os.File) {
 }
 
 func (h *hub) spread(k kind, p []byte) {
+	h.sending.Add(1)
+	defer h.sending.Add(-1)
 	for _, c := range h.all() {
 		if k == frameStdout && !c.out || k == frameStderr && !c.err {
 			continue
@@ -93,9 +100,28 @@ func (h *hub) spread(k kind, p []byte) {
 	}
 }
 
-// exit tells every attachment the exit code and closes it.
-func (h *hub) exit(code int) {
+// drain waits until all output has been read, after the process that wrote it has ended: for patience at most, but not while
+// a client is slow to take what was read. It closes the outputs.
+func (h *hub) drain(outputs []output, drained <-chan struct{}, patience time.Duration) {
+	for waiting := true; waiting; {
+		select {
+		case <-drained:
+			waiting = false
+		case <-time.After(patience):
+			waiting = h.sending.Load() > 0
+		}
+	}
+	for _, o := range outputs {
+		o.f.Close()
+	}
+}
+
+// exit tells every attachment the exit code, with what explains it, and closes it.
+func (h *hub) exit(code int, p *program.Problem) {
 	for _, c := range h.all() {
+		if raw, err := json.Marshal(p); err == nil && p != nil && len(raw) <= maxFrame {
+			_ = c.send(frameProblem, raw, h.patience)
+		}
 		_ = c.send(frameExit, exitPayload(code), h.patience) // who does not read it is dropped like the others
 		h.drop(c)
 	}

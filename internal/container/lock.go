@@ -71,8 +71,11 @@ func (s *Store) unlock(id string, l *atomicfile.Lock, v verdict) error {
 }
 
 // held reports whether a process holds the container's lock.
-func (s *Store) held(id string) bool {
-	f, err := os.OpenFile(s.lockPath(id), os.O_RDONLY, 0)
+func (s *Store) held(id string) bool { return locked(s.lockPath(id)) }
+
+// locked reports whether a process holds the lock on a file.
+func locked(path string) bool {
+	f, err := os.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return false
 	}

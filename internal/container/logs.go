@@ -33,7 +33,7 @@ func (s *Store) Logs(ctx context.Context, rec Record, o LogOptions, stdout, stde
 		return fmt.Errorf("container %s: its log driver %q does not support reading: %w", rec.Name, rec.Host.Log.Driver, errdef.ErrUnsupported)
 	}
 	if rec.State.Alive() && !rec.State.Shim {
-		return fmt.Errorf("container %s: it runs in the foreground of a run --rm, which keeps no log: %w", rec.Name, errdef.ErrUnsupported)
+		return inForeground(rec)
 	}
 	r := &logReader{path: path, o: o, stdout: stdout, stderr: stderr}
 	alive := func() bool { return false }
@@ -48,6 +48,12 @@ func (s *Store) Logs(ctx context.Context, rec Record, o LogOptions, stdout, stde
 		return nil
 	}
 	return err
+}
+
+// inForeground explains why nothing can be seen of a container that no shim stands by.
+func inForeground(rec Record) error {
+	return errdef.WithHint(fmt.Errorf("container %s runs in the foreground of its run --rm, which alone has its streams and keeps no log: %w", rec.Name, errdef.ErrUnsupported),
+		"to see them from elsewhere too, run it in the background with -d, with a terminal (-it), or without --rm; exec works in any case")
 }
 
 var errPastUntil = errors.New("entries after the wanted time")

@@ -113,7 +113,7 @@ func nothingLeft(t *testing.T, s *Store, dir string) {
 	for _, d := range []string{s.opt.Place.Run, s.opt.Runtime.State, s.records.Path(), s.names.dir} {
 		entries, _ := os.ReadDir(d)
 		for _, e := range entries {
-			if e.Name() != "names" && e.Name() != "runtime" {
+			if e.Name() != "names" && e.Name() != "runtime" && e.Name() != ".lock" {
 				t.Errorf("left: %s/%s", d, e.Name())
 			}
 		}

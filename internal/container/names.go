@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"strata/internal/atomicfile"
 	"strata/internal/errdef"
 )
 
@@ -35,7 +36,34 @@ func ValidName(name string) error {
 	return nil
 }
 
-// reserve gives name to the container id, or errdef.ErrConflict when another container has it.
+// NameTaken is the error about a name that another container has.
+type NameTaken struct {
+	Name, ID string
+	// Running: that container is up.
+	Running bool
+}
+
+// Error says it in docker's words.
+func (e *NameTaken) Error() string {
+	return fmt.Sprintf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.",
+		"/"+e.Name, e.ID)
+}
+
+// Unwrap gives the class.
+func (e *NameTaken) Unwrap() error { return errdef.ErrConflict }
+
+// locked runs fn while nobody else gives or takes names. A name that is reserved and not yet in its container's record
+// is taken from it by whoever asks for it next: until the record is published the lock must be held, or the container's.
+func (n *names) locked(ctx context.Context, fn func() error) error {
+	l, err := atomicfile.LockExclusive(ctx, filepath.Join(n.dir, ".lock"))
+	if err != nil {
+		return fmt.Errorf("container names: %w", err)
+	}
+	defer l.Unlock()
+	return fn()
+}
+
+// reserve gives name to the container id, or errdef.ErrConflict when another container has it. The caller holds the lock.
 func (n *names) reserve(name, id string) error {
 	for range 10 {
 		holder, err := n.try(name, id)
@@ -47,8 +75,7 @@ func (n *names) reserve(name, id string) error {
 			return err
 		}
 		if owned {
-			return fmt.Errorf("container name %q is already in use by container %q; remove or rename that container to be able to reuse the name: %w",
-				"/"+name, holder, errdef.ErrConflict)
+			return &NameTaken{Name: name, ID: holder}
 		}
 		if err := n.release(name, holder); err != nil {
 			return err
@@ -87,7 +114,7 @@ func (n *names) holder(name string) (string, error) {
 	return strings.TrimSpace(string(raw)), err
 }
 
-// release removes the reservation of name if it is id's. It is taken aside first: between reading and removing another
+// release removes the reservation of name if it is id's; the caller holds the lock. It is taken aside first: between reading and removing another
 // process may have given the name away, and then it is put back.
 func (n *names) release(name, id string) error {
 	path := filepath.Join(n.dir, name)
@@ -139,27 +166,39 @@ func (s *Store) named(id, name string) (bool, error) {
 	return err == nil && rec.Name == name, err
 }
 
-// Rename gives the container another name.
+// Rename gives the container another name; its host name stays.
 func (s *Store) Rename(ctx context.Context, rec Record, name string) error {
+	name = strings.TrimPrefix(name, "/")
+	if name == "" {
+		return fmt.Errorf("neither old nor new names may be empty: %w", errdef.ErrInvalid)
+	}
 	if err := ValidName(name); err != nil {
-		return err
+		return fmt.Errorf("error when allocating new name: %w", err)
 	}
-	if name == rec.Name {
-		return fmt.Errorf("container %q has that name already: %w", name, errdef.ErrInvalid)
-	}
-	old := ""
-	err := s.records.Update(ctx, rec.ID, func(r *Record, exists bool) error {
-		if !exists {
-			return noSuch(rec.ID)
-		}
-		if err := s.names.reserve(name, rec.ID); err != nil {
+	old := rec.Name
+	err := s.names.locked(ctx, func() error {
+		err := s.records.Update(ctx, rec.ID, func(r *Record, exists bool) error {
+			switch {
+			case !exists:
+				return noSuch(rec.ID)
+			case name == r.Name:
+				return fmt.Errorf("renaming a container with the same name as its current name: %q: %w", name, errdef.ErrInvalid)
+			}
+			if err := s.names.reserve(name, rec.ID); err != nil {
+				return fmt.Errorf("error when allocating new name: %w", err)
+			}
+			old, r.Name = r.Name, name
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		old, r.Name = r.Name, name
-		return nil
+		return s.names.release(old, rec.ID)
 	})
 	if err != nil {
 		return err
 	}
-	return s.names.release(old, rec.ID)
+	rec.Name = name
+	s.Emit(rec, "rename", "oldName", "/"+old)
+	return nil
 }

@@ -36,14 +36,19 @@ func (s *Store) reconcile(ctx context.Context, rec Record) (Record, error) {
 }
 
 // abandoned reports whether the container has no supervisor but something that only a supervisor leaves: a living state,
-// or a bundle in the run directory.
+// or a bundle in the run directory; or is one that removes itself, whose restart was not finished.
 func (s *Store) abandoned(rec Record) bool {
-	if !rec.State.Alive() {
+	if !rec.State.Alive() && !s.overdue(rec) {
 		if _, err := os.Stat(filepath.Join(s.RunDir(rec.ID), "rootfs")); err != nil {
 			return false
 		}
 	}
 	return !s.held(rec.ID)
+}
+
+// overdue reports whether the container should have removed itself.
+func (s *Store) overdue(rec Record) bool {
+	return rec.Host.AutoRemove && rec.State.Status == Exited && !s.restarting(rec.ID)
 }
 
 // bringInOrder is reconcile's work under the lock.
@@ -56,8 +61,8 @@ func (s *Store) bringInOrder(ctx context.Context, id string) (Record, error) {
 	if err := s.bury(ctx, &rec); err != nil {
 		return rec, err
 	}
-	if alive && rec.Host.AutoRemove {
-		if err := s.forget(rec, true); err != nil {
+	if (alive || s.overdue(rec)) && rec.Host.AutoRemove {
+		if err := s.destroy(ctx, rec, true); err != nil {
 			return rec, err
 		}
 		return rec, noSuch(id)
@@ -69,7 +74,7 @@ func (s *Store) bringInOrder(ctx context.Context, id string) (Record, error) {
 func (s *Store) bury(ctx context.Context, rec *Record) error {
 	st := &rec.State
 	rebooted := st.Alive() && st.BootID != "" && st.BootID != bootID()
-	if err := killLeftover(ctx, *st); err != nil {
+	if err := errors.Join(s.killFrozen(ctx, *rec), killLeftover(ctx, *st)); err != nil {
 		return fmt.Errorf("container %s: left by its supervisor: %w", rec.Name, err)
 	}
 	if !rebooted {
@@ -78,9 +83,7 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 			return fmt.Errorf("container %s: left by its supervisor: %w", rec.Name, err)
 		}
 	}
-	// A volatile overlay leaves a mark that forbids to mount over the same directory again. The container's data is as
-	// good as its page cache, which has not been lost unless the machine restarted.
-	if err := os.RemoveAll(filepath.Join(s.Dir(rec.ID), "work")); err != nil {
+	if err := s.forgetVolatile(rec.ID); err != nil {
 		return err
 	}
 	if !st.Alive() {
@@ -91,10 +94,17 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 		st.ExitCode, st.Error = 255, "the machine was restarted"
 	}
 	st.FinishedAt = time.Now().UTC()
-	st.Pid, st.PidStart, st.Supervisor, st.Shim = 0, 0, 0, false
+	st.Pid, st.PidStart, st.Supervisor, st.Shim, st.Ports = 0, 0, 0, false, nil
 	if err := s.putEnd(ctx, *rec); err != nil {
 		return err
 	}
+	s.emitDie(*rec)
 	s.sync(rec.ID)
 	return nil
+}
+
+// forgetVolatile removes the mark by which a volatile overlay forbids to mount over the same directory again. The
+// container's data is as good as its page cache, which has not been lost unless the machine restarted.
+func (s *Store) forgetVolatile(id string) error {
+	return os.RemoveAll(filepath.Join(s.Dir(id), "work"))
 }

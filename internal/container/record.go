@@ -5,6 +5,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"strata/internal/network"
 	"strata/internal/oci"
 )
 
@@ -62,7 +63,10 @@ type HostConfig struct {
 	Tmpfs          map[string]string `json:",omitempty"`
 	ReadonlyRootfs bool
 	// Network is "host" or "none".
-	Network    string
+	Network string
+	// Publish are the ports to publish, PublishAll adds every exposed one.
+	Publish    []network.Publish `json:",omitempty"`
+	PublishAll bool              `json:",omitempty"`
 	Init       bool
 	AutoRemove bool
 	Privileged bool
@@ -71,6 +75,7 @@ type HostConfig struct {
 	ExtraHosts []string `json:",omitempty"` // "name:address"
 	ShmSize    int64    `json:",omitempty"` // bytes; 0 means 64 MiB
 	Log        LogConfig
+	Resources  Resources `json:",omitzero"`
 	// ConsoleWidth and ConsoleHeight are the terminal's size at the start; 0 is unknown.
 	ConsoleWidth, ConsoleHeight uint16 `json:",omitempty"`
 }
@@ -122,6 +127,8 @@ type State struct {
 	// Supervisor is the pid of the process that holds the container's lock, Shim whether it listens on the control socket.
 	Supervisor int  `json:",omitempty"`
 	Shim       bool `json:",omitempty"`
+	// Ports are where the published ports of the running container are reached.
+	Ports      []network.Binding `json:",omitempty"`
 	ExitCode   int
 	Error      string `json:",omitempty"`
 	OOMKilled  bool   `json:",omitempty"`

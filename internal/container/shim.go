@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/errdef"
 	"strata/internal/runtime"
 )
 
@@ -39,13 +40,14 @@ type shimArgs struct {
 type shimReport struct {
 	OK      bool
 	Failure *runtime.StartError `json:",omitempty"`
+	Hint    string              `json:",omitempty"` // the mending line
 }
 
 // IsShim reports whether a program with this argv[0] was started to be a shim.
-func IsShim(argv0 string) bool { return argv0 == shimName }
+func IsShim(argv0 string) bool { return argv0 == shimName || argv0 == execName }
 
 // ShimMain is the whole program of a shim: it starts the container that args name, serves its attachments, keeps its
-// log, records its end. open gives the store at the place that the starter's store has. It returns the process's exit
+// log, records its end. Or it stands by one command of an exec. open gives the store at the place that the starter's store has. It returns the process's exit
 // code. It must be called before anything else is set up: the shim stays for as long as the container, and small.
 func ShimMain(ctx context.Context, args []string, open func(Place) (*Store, error)) int {
 	debug.SetGCPercent(20)
@@ -53,11 +55,17 @@ func ShimMain(ctx context.Context, args []string, open func(Place) (*Store, erro
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPIPE)
 	unix.CloseOnExec(3)
 	report := os.NewFile(3, "report")
-	var a shimArgs
-	if len(args) != 2 || json.Unmarshal([]byte(args[1]), &a) != nil || !validID(a.ID) {
-		return 125
+	told := func(failure error) { tell(report, failure) }
+	var err error
+	if args[0] == execName {
+		err = execShim(ctx, open, told)
+	} else {
+		var a shimArgs
+		if len(args) != 2 || json.Unmarshal([]byte(args[1]), &a) != nil || !validID(a.ID) {
+			return 125
+		}
+		err = shim(ctx, a, open, told)
 	}
-	err := shim(ctx, a, open, func(failure error) { tell(report, failure) })
 	if err != nil {
 		tell(report, err) // no effect when it was told already
 		return 125
@@ -69,10 +77,13 @@ func ShimMain(ctx context.Context, args []string, open func(Place) (*Store, erro
 func tell(report *os.File, failure error) {
 	r := shimReport{OK: failure == nil}
 	if failure != nil {
-		r.Failure = &runtime.StartError{Exit: 125, Message: failure.Error()}
+		r.Failure, r.Hint = &runtime.StartError{Exit: 125, Message: failure.Error()}, errdef.Hint(failure)
 		var se *runtime.StartError
 		if errors.As(failure, &se) {
-			r.Failure.Exit, r.Failure.Raw = se.Exit, se.Raw
+			r.Failure.Exit, r.Failure.Raw, r.Failure.Problem = se.Exit, se.Raw, se.Problem
+			if se.Problem != nil {
+				r.Failure.Message = se.Message // the rest is the problem's
+			}
 		}
 	}
 	if raw, err := json.Marshal(r); err == nil {
@@ -84,10 +95,7 @@ func tell(report *os.File, failure error) {
 func shim(ctx context.Context, a shimArgs, open func(Place) (*Store, error), told func(error)) error {
 	var starter net.Conn
 	if a.Attach {
-		unix.CloseOnExec(4)
-		f := os.NewFile(4, "attachment")
-		conn, err := net.FileConn(f)
-		f.Close()
+		conn, err := starterAttachment()
 		if err != nil {
 			return err
 		}
@@ -118,8 +126,16 @@ func shim(ctx context.Context, a shimArgs, open func(Place) (*Store, error), tol
 			told(failure)
 			return
 		}
-		c.hub.exit(code)
+		c.hub.exit(code, v.problem)
 	})
+}
+
+// starterAttachment is descriptor 4.
+func starterAttachment() (net.Conn, error) {
+	unix.CloseOnExec(4)
+	f := os.NewFile(4, "attachment")
+	defer f.Close()
+	return net.FileConn(f)
 }
 
 // serve starts the container and stays with it until its streams are read and its end is known.
@@ -138,28 +154,28 @@ func (v *supervision) serve(ctx context.Context, c *control, told func(error)) (
 		return 0, err
 	}
 	defer l.Close()
+	if err := v.publish(ctx, shrink); err != nil {
+		return 0, err
+	}
 	pid, outputs, err := v.launch(ctx, c)
 	if err != nil {
 		return 0, err
 	}
-	if err := v.started(pid, true); err != nil && rec.State.Status != Running {
+	if err := v.started(ctx, pid, true); err != nil && rec.State.Status != Running {
 		// It has ended already: that is no failure to start. It ran, and its end is about to be read.
 		rec.State = State{Status: Running, Supervisor: os.Getpid(), Shim: true, StartedAt: time.Now().UTC()}
 	}
-	drained := c.begin(outputs, l)
+	drained := c.begin(outputs)
+	go c.serve(l)
 	told(nil)
 	shrink()
 	code, err := runtime.Wait(ctx, pid)
 	if err != nil {
 		code, rec.State.Error = 255, err.Error()
 	}
-	select {
-	case <-drained:
-	case <-time.After(drainTime):
-	}
-	for _, o := range outputs {
-		o.f.Close()
-	}
+	c.hub.drain(outputs, drained, drainTime)
+	code = v.lookBack(code)
+	rec.State.OOMKilled = v.group != nil && v.group.OOMKills() > 0
 	if err := v.s.opt.Runtime.Delete(ctx, rec.ID, true); err != nil {
 		return code, nil // the next start deletes it, and says why if it cannot
 	}
@@ -173,45 +189,62 @@ type output struct {
 
 // launch starts the container with pipes or a terminal and gives the ends to read.
 func (v *supervision) launch(ctx context.Context, c *control) (pid int, outputs []output, err error) {
-	var theirs []*os.File
-	defer func() { closeAll(theirs) }()
-	var stdio runtime.Stdio
+	stdio, outputs, err := c.wire(v.rec.Config.Tty, v.rec.Config.OpenStdin)
+	defer closeStdio(stdio)
+	if err != nil {
+		return 0, nil, err
+	}
+	err = v.inMounts(func(bundle string) (err error) {
+		pid, c.console, err = v.s.opt.Runtime.Start(ctx, v.rec.ID, bundle, stdio)
+		if err != nil {
+			_ = runtime.Examine(bundle, 0, err) // what it finds is in err
+		}
+		return err
+	})
+	if err == nil && c.console != nil {
+		outputs = c.wireConsole(v.rec.Config.OpenStdin)
+	}
+	return pid, outputs, err
+}
+
+// wire makes the pipes of a process; one with a terminal has none. stdio are its ends, for the caller to close.
+func (c *control) wire(tty, stdin bool) (stdio runtime.Stdio, outputs []output, err error) {
+	if tty {
+		return stdio, nil, nil
+	}
 	pipe := func() (r, w *os.File) {
 		if err == nil {
 			r, w, err = os.Pipe()
 		}
 		return r, w
 	}
-	if !v.rec.Config.Tty {
-		var r *os.File
-		r, stdio.Out = pipe()
-		outputs = append(outputs, output{frameStdout, r})
-		r, stdio.Err = pipe()
-		outputs = append(outputs, output{frameStderr, r})
-		theirs = append(theirs, stdio.Out, stdio.Err)
-		if v.rec.Config.OpenStdin {
-			stdio.In, c.stdin = pipe()
-			theirs = append(theirs, stdio.In)
-		}
+	var out, errs *os.File
+	out, stdio.Out = pipe()
+	errs, stdio.Err = pipe()
+	if stdin {
+		stdio.In, c.stdin = pipe()
 	}
-	if err != nil {
-		return 0, nil, err
-	}
-	err = v.inMounts(func(bundle string) (err error) {
-		pid, c.console, err = v.s.opt.Runtime.Start(ctx, v.rec.ID, bundle, stdio)
-		return err
-	})
-	if err == nil && c.console != nil {
-		outputs = []output{{frameStdout, c.console}}
-		if v.rec.Config.OpenStdin {
-			c.stdin = c.console
-		}
-	}
-	return pid, outputs, err
+	return stdio, []output{{frameStdout, out}, {frameStderr, errs}}, err
 }
 
-// begin starts the copiers and the control socket's server; the channel is closed when all output has been read.
-func (c *control) begin(outputs []output, l *net.UnixListener) <-chan struct{} {
+// wireConsole is [control.wire] for the terminal that the runtime has given.
+func (c *control) wireConsole(stdin bool) []output {
+	if stdin {
+		c.stdin = c.console
+	}
+	return []output{{frameStdout, c.console}}
+}
+
+func closeStdio(stdio runtime.Stdio) {
+	for _, f := range []*os.File{stdio.In, stdio.Out, stdio.Err} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// begin starts the copiers; the channel is closed when all output has been read.
+func (c *control) begin(outputs []output) <-chan struct{} {
 	var wg sync.WaitGroup
 	for _, o := range outputs {
 		wg.Go(func() { c.hub.copy(o.kind, o.f) })
@@ -219,7 +252,6 @@ func (c *control) begin(outputs []output, l *net.UnixListener) <-chan struct{} {
 	for _, cl := range c.hub.all() {
 		go c.input(cl)
 	}
-	go c.serve(l)
 	drained := make(chan struct{})
 	go func() {
 		wg.Wait()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"strata/internal/errdef"
 	"strata/internal/mount"
 	"strata/internal/rootfs"
 )
@@ -54,12 +55,21 @@ func (s *Store) frozen(ctx context.Context, rec Record, noPause bool, fn func() 
 	if noPause || rec.State.Status != Running {
 		return fn()
 	}
+	if err := s.freezable(rec); err != nil {
+		return errdef.WithHint(fmt.Errorf("its processes cannot stand still meanwhile: %w", err), "stop it first, or copy its files as they come: commit --pause=false")
+	}
 	if err := s.opt.Runtime.Pause(ctx, rec.ID); err != nil {
 		return err
 	}
 	err := fn()
 	// Also when ctx has ended: nobody else would thaw it.
-	return errors.Join(err, s.opt.Runtime.Resume(context.WithoutCancel(ctx), rec.ID))
+	ctx = context.WithoutCancel(ctx)
+	return errors.Join(err, s.records.Locked(ctx, rec.ID, func() error {
+		if cur, err := s.records.Get(rec.ID); err == nil && cur.State.Status == Paused {
+			return nil // somebody paused it meanwhile
+		}
+		return s.opt.Runtime.Resume(ctx, rec.ID)
+	}))
 }
 
 // MountTree shows the container's tree, read-only and without what is mounted into it, in the empty directory dir while fn

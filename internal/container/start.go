@@ -8,11 +8,13 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"strata/internal/errdef"
+	"strata/internal/program"
 )
 
 // StartOptions says how to start a container.
@@ -31,6 +33,8 @@ type Result struct {
 	Code int
 	// Detached: the container goes on; Code says nothing.
 	Detached bool
+	// Problem says, beside a Code of 126 or 127, why something could not be executed, if the container's files tell.
+	Problem *program.Problem
 }
 
 // Start starts a created or ended container. A container that could not be started gives an error that is a
@@ -39,11 +43,17 @@ type Result struct {
 // A container in the foreground that removes itself and has neither terminal nor input is supervised by this process; every
 // other by a shim, and Start returns no sooner than it runs.
 func (s *Store) Start(ctx context.Context, rec Record, o StartOptions) (Result, error) {
+	if rec.State.Status == Paused {
+		return Result{}, fmt.Errorf("cannot start a paused container, try unpause instead: container %s: %w", rec.Name, errdef.ErrConflict)
+	}
 	if rec.State.Alive() {
 		if !o.Attach {
 			return Result{Detached: true}, nil
 		}
 		return s.Attach(ctx, rec, AttachOptions{Streams: o.Streams, DetachKeys: o.DetachKeys, SigProxy: o.SigProxy})
+	}
+	if o.Attach {
+		s.Emit(rec, "attach")
 	}
 	if o.Attach && rec.Host.AutoRemove && !rec.Config.Tty && !rec.Config.OpenStdin {
 		o.Streams.In = nil
@@ -76,7 +86,7 @@ func (s *Store) startShim(ctx context.Context, rec Record, o StartOptions) (Resu
 	}
 	if proxy != nil {
 		if cur, err := s.records.Get(rec.ID); err == nil {
-			proxy.forward(func(sig os.Signal) { s.proxied(cur.State, sig) })
+			proxy.forward(func(sig os.Signal) { s.proxied(cur, sig) })
 		}
 	}
 	if !rec.Config.OpenStdin {
@@ -85,12 +95,18 @@ func (s *Store) startShim(ctx context.Context, rec Record, o StartOptions) (Resu
 	return s.attend(ctx, rec, conn, o.Streams, keys)
 }
 
-// spawn starts the shim and returns when it reports; conn is the attachment, nil if none was asked for.
-func (s *Store) spawn(a shimArgs) (conn net.Conn, err error) {
+// spawn starts the container's shim.
+func (s *Store) spawn(a shimArgs) (net.Conn, error) {
 	raw, err := json.Marshal(a)
 	if err != nil {
 		return nil, err
 	}
+	return s.spawnProgram([]string{shimName, string(raw)}, a.Attach)
+}
+
+// spawnProgram starts this program as a shim and returns when it reports; conn is the attachment, nil if none was asked
+// for. The shim gets files after those.
+func (s *Store) spawnProgram(args []string, attach bool, more ...*os.File) (conn net.Conn, err error) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -98,7 +114,7 @@ func (s *Store) spawn(a shimArgs) (conn net.Conn, err error) {
 	defer reader.Close()
 	files := []*os.File{writer}
 	defer func() { closeAll(files) }()
-	if a.Attach {
+	if attach {
 		var theirs *os.File
 		if conn, theirs, err = pair(); err != nil {
 			return nil, err
@@ -106,7 +122,7 @@ func (s *Store) spawn(a shimArgs) (conn net.Conn, err error) {
 		files = append(files, theirs)
 	}
 	cmd := exec.Cmd{
-		Path: s.shimProgram(), Args: []string{shimName, string(raw)}, Dir: "/", Env: os.Environ(), ExtraFiles: files,
+		Path: s.shimProgram(), Args: args, Dir: "/", Env: os.Environ(), ExtraFiles: append(files, more...),
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	if err = cmd.Start(); err != nil {
@@ -126,10 +142,13 @@ func (s *Store) spawn(a shimArgs) (conn net.Conn, err error) {
 
 func reported(reader *os.File) error {
 	r, err := readReport(reader)
-	if err == nil && !r.OK && r.Failure != nil {
-		return r.Failure
+	if err != nil || r.OK || r.Failure == nil {
+		return err
 	}
-	return err
+	if r.Hint != "" {
+		return errdef.WithHint(r.Failure, r.Hint)
+	}
+	return r.Failure
 }
 
 // pair makes a connected pair of sockets: ours, and one to hand to the shim.
@@ -167,7 +186,7 @@ func (s *Store) Attach(ctx context.Context, rec Record, o AttachOptions) (Result
 	case !rec.State.Alive():
 		return Result{}, fmt.Errorf("you cannot attach to a stopped container, start it first: %w", errdef.ErrConflict)
 	case !rec.State.Shim:
-		return Result{}, fmt.Errorf("container %s: it runs in the foreground of another command, which has its streams: %w", rec.Name, errdef.ErrUnsupported)
+		return Result{}, inForeground(rec)
 	}
 	if !rec.Config.OpenStdin {
 		o.Streams.In = nil
@@ -176,56 +195,76 @@ func (s *Store) Attach(ctx context.Context, rec Record, o AttachOptions) (Result
 	if err != nil {
 		return Result{}, err
 	}
+	s.Emit(rec, "attach")
 	if o.SigProxy && !rec.Config.Tty {
 		proxy := catchSignals()
 		defer proxy.stop()
-		proxy.forward(func(sig os.Signal) { s.proxied(rec.State, sig) })
+		proxy.forward(func(sig os.Signal) { s.proxied(rec, sig) })
 	}
 	if rec.Config.Tty {
-		s.resize(ctx, rec.ID, o.Streams)
+		s.resize(ctx, rec, o.Streams)
 	}
 	return s.attend(ctx, rec, conn, o.Streams, keys)
 }
 
-// attend moves the streams of an attachment until its end.
+// attend attends to an attachment of the container.
 func (s *Store) attend(ctx context.Context, rec Record, conn net.Conn, st Streams, keys []byte) (Result, error) {
-	defer conn.Close()
-	f := &frames{conn: conn}
-	if rec.Config.Tty {
+	return attachment{
+		frames: &frames{conn: conn}, tty: rec.Config.Tty, streams: st, keys: keys,
+		resize: func() { s.resize(ctx, rec, st) },
+		lost:   func(cause error) (Result, error) { return s.lost(ctx, rec, cause) },
+	}.attend(ctx)
+}
+
+// attachment is the caller's side of a connection to a shim.
+type attachment struct {
+	*frames
+	tty     bool
+	streams Streams
+	keys    []byte                            // that detach; only a terminal's user types keys
+	resize  func()                            // tells the other side the size of our terminal
+	lost    func(cause error) (Result, error) // finds out how it ended when the connection breaks
+}
+
+// attend moves the streams until the end.
+func (a attachment) attend(ctx context.Context) (Result, error) {
+	defer a.conn.Close()
+	f, st, keys := a.frames, a.streams, a.keys
+	if a.tty {
 		restore, err := rawTerminal(st.In)
 		if err != nil {
 			return Result{}, err
 		}
 		defer restore()
-		stop := onResize(func() { s.resize(ctx, rec.ID, st) })
+		stop := onResize(a.resize)
 		defer stop()
 	}
 	leaving, detached := make(chan struct{}), make(chan struct{})
 	if st.In != nil {
-		if !rec.Config.Tty {
-			keys = nil // only a terminal's user types keys
+		if !a.tty {
+			keys = nil
 		}
 		go sendInput(f, st.In, keys, leaving, detached)
 	}
 	type end struct {
-		code int
-		err  error
+		res Result
+		err error
 	}
 	ended := make(chan end, 1)
 	go func() {
-		code, err := showOutput(f, st)
-		ended <- end{code, err}
+		res, err := showOutput(f, st)
+		ended <- end{res, err}
 	}()
 	select {
 	case e := <-ended:
 		if e.err == nil {
-			return Result{Code: e.code}, nil
+			return e.res, nil
 		}
 		select {
 		case <-leaving: // the shim closed its side because we asked it to
 			return Result{Detached: true}, nil
 		default:
-			return s.lost(ctx, rec, e.err)
+			return a.lost(e.err)
 		}
 	case <-detached:
 		return Result{Detached: true}, nil
@@ -259,15 +298,18 @@ func sendInput(f *frames, in *os.File, keys []byte, leaving, detached chan<- str
 }
 
 // showOutput writes what comes to the streams, until the exit frame.
-func showOutput(f *frames, st Streams) (int, error) {
+func showOutput(f *frames, st Streams) (res Result, err error) {
 	for {
 		k, p, err := f.receive()
 		if err != nil {
-			return 0, err
+			return res, err
 		}
 		switch {
 		case k == frameExit:
-			return exitCode(p)
+			res.Code, err = exitCode(p)
+			return res, err
+		case k == frameProblem:
+			err = json.Unmarshal(p, &res.Problem)
 		case k == frameStdout && st.Out != nil:
 			_, err = st.Out.Write(p)
 		case k == frameStderr && st.Err != nil:
@@ -275,7 +317,7 @@ func showOutput(f *frames, st Streams) (int, error) {
 		}
 		// A reader of ours that went away (EPIPE) is none of the container's business.
 		if err != nil && !errors.Is(err, unix.EPIPE) {
-			return 0, err
+			return res, err
 		}
 	}
 }
@@ -299,12 +341,13 @@ func (s *Store) lost(ctx context.Context, rec Record, cause error) (Result, erro
 }
 
 // resize tells the shim the size of the caller's terminal.
-func (s *Store) resize(ctx context.Context, id string, st Streams) {
+func (s *Store) resize(ctx context.Context, rec Record, st Streams) {
 	w, h := terminalSize(st)
 	if w == 0 || h == 0 {
 		return
 	}
-	if conn, err := s.call(ctx, id, request{Op: "resize", Width: w, Height: h}); err == nil {
+	if conn, err := s.call(ctx, rec.ID, request{Op: "resize", Width: w, Height: h}); err == nil {
 		conn.Close()
+		s.Emit(rec, "resize", "height", strconv.Itoa(int(h)), "width", strconv.Itoa(int(w)))
 	}
 }

@@ -145,8 +145,8 @@ func (p *signalProxy) stop() {
 }
 
 // proxied sends a caught signal to the container. That one may have ended just now; there is nobody to tell.
-func (s *Store) proxied(st State, sig os.Signal) {
-	if n, ok := sig.(unix.Signal); ok {
-		_ = signalProcess(st, n)
+func (s *Store) proxied(rec Record, sig os.Signal) {
+	if n, ok := sig.(unix.Signal); ok && signalProcess(rec.State, n) == nil {
+		s.emitKill(rec, n)
 	}
 }

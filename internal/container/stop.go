@@ -37,7 +37,7 @@ func (s *Store) Stop(ctx context.Context, rec Record, o StopOptions) error {
 	if o.Timeout != nil {
 		timeout = *o.Timeout
 	}
-	if err := s.send(ctx, rec, sig); err != nil {
+	if err := s.send(ctx, rec, sig, true); err != nil {
 		return err
 	}
 	waiting, cancel := ctx, context.CancelFunc(func() {})
@@ -47,7 +47,7 @@ func (s *Store) Stop(ctx context.Context, rec Record, o StopOptions) error {
 	_, err = s.await(waiting, rec.ID)
 	cancel()
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		if err := s.send(ctx, rec, unix.SIGKILL); err != nil {
+		if err := s.send(ctx, rec, unix.SIGKILL, true); err != nil {
 			return err
 		}
 		_, err = s.await(ctx, rec.ID)
@@ -55,7 +55,11 @@ func (s *Store) Stop(ctx context.Context, rec Record, o StopOptions) error {
 	if err != nil {
 		return err
 	}
-	return s.settle(ctx, rec.ID)
+	if err := s.settle(ctx, rec.ID); err != nil {
+		return err
+	}
+	s.Emit(rec, "stop")
+	return nil
 }
 
 // settle makes sure that the record of a container whose lock is free tells the truth.
@@ -75,54 +79,28 @@ func (s *Store) Kill(ctx context.Context, rec Record, sig unix.Signal) error {
 	if !rec.State.Alive() {
 		return fmt.Errorf("cannot kill container: %s: container %s is not running: %w", rec.Name, rec.ID, errdef.ErrConflict)
 	}
-	return s.send(ctx, rec, sig)
+	// Docker's rule: a signal that may end the container does not wait until somebody unpauses it.
+	wake := sig == unix.SIGKILL || rec.Config.StopSignal == ""
+	if own, err := ParseSignal(rec.Config.StopSignal); err == nil && own == sig {
+		wake = true
+	}
+	return s.send(ctx, rec, sig, wake)
 }
 
-// send signals the first process. One that has ended meanwhile is no error. A paused container must be resumed to
-// notice that it was killed.
-func (s *Store) send(ctx context.Context, rec Record, sig unix.Signal) error {
+// send signals the first process. One that has ended meanwhile is no error. wake thaws a paused container, which would not
+// notice the signal.
+func (s *Store) send(ctx context.Context, rec Record, sig unix.Signal, wake bool) error {
 	err := signalProcess(rec.State, sig)
 	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return fmt.Errorf("container %s: signal %d: %w", rec.Name, sig, err)
 	}
-	if rec.State.Status == Paused && sig == unix.SIGKILL {
-		return s.Unpause(ctx, rec)
+	if err == nil {
+		s.emitKill(rec, sig)
+	}
+	if wake {
+		return s.thaw(ctx, rec)
 	}
 	return nil
-}
-
-// Pause freezes the container's processes.
-func (s *Store) Pause(ctx context.Context, rec Record) error {
-	if rec.State.Status != Running {
-		return fmt.Errorf("container %s is not running: %w", rec.Name, errdef.ErrConflict)
-	}
-	if err := s.opt.Runtime.Pause(ctx, rec.ID); err != nil {
-		return err
-	}
-	return s.setStatus(ctx, rec.ID, Running, Paused)
-}
-
-// Unpause thaws them.
-func (s *Store) Unpause(ctx context.Context, rec Record) error {
-	if rec.State.Status != Paused {
-		return fmt.Errorf("container %s is not paused: %w", rec.Name, errdef.ErrConflict)
-	}
-	if err := s.opt.Runtime.Resume(ctx, rec.ID); err != nil {
-		return err
-	}
-	return s.setStatus(ctx, rec.ID, Paused, Running)
-}
-
-// setStatus changes from into to, if the container is still in from: its supervisor may have recorded the end meanwhile.
-func (s *Store) setStatus(ctx context.Context, id string, from, to Status) error {
-	return s.records.Locked(ctx, id, func() error {
-		rec, err := s.records.Get(id)
-		if err != nil || rec.State.Status != from {
-			return err
-		}
-		rec.State.Status = to
-		return s.records.PutVolatile(id, rec)
-	})
 }
 
 // Wait blocks until the container does not run and returns its exit code, of a created one 0 at once. It waits on the
@@ -158,10 +136,11 @@ type RemoveOptions struct {
 func (s *Store) Remove(ctx context.Context, rec Record, o RemoveOptions) error {
 	if rec.State.Alive() {
 		if !o.Force {
-			return fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove: %w",
+			err := fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove: %w",
 				"/"+rec.Name, rec.State.Status, errdef.ErrConflict)
+			return errdef.WithHint(err, fmt.Sprintf("strata stop %s && strata rm %s   (or: strata rm -f %s)", rec.Name, rec.Name, rec.Name))
 		}
-		if err := s.send(ctx, rec, unix.SIGKILL); err != nil {
+		if err := s.send(ctx, rec, unix.SIGKILL, true); err != nil {
 			return err
 		}
 		if _, err := s.await(ctx, rec.ID); err != nil {
@@ -192,5 +171,5 @@ func (s *Store) removeLocked(ctx context.Context, rec Record, o RemoveOptions) e
 			return err
 		}
 	}
-	return s.forget(cur, o.Volumes)
+	return s.destroy(ctx, cur, o.Volumes)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"strata/internal/errdef"
+	"strata/internal/event"
 	"strata/internal/oci"
 	"strata/internal/record"
 	"strata/internal/rootfs"
@@ -45,6 +46,8 @@ type Options struct {
 	Init string
 	// Userns says that we run inside strata's own user namespace, SingleID that it maps one id only.
 	Userns, SingleID bool
+	// Events is told what happens to the containers; nil forgets it.
+	Events *event.Log
 }
 
 // Store is the containers of one root directory.
@@ -74,6 +77,9 @@ func (s *Store) Records() *record.Dir[Record] { return s.records }
 
 // Dir is the container's durable directory: upper/, work/, the log, the files mounted over /etc.
 func (s *Store) Dir(id string) string { return filepath.Join(s.records.Path(), id) }
+
+// Upper is the container's writable layer, an overlay upper directory; a container that was never started has none.
+func (s *Store) Upper(id string) string { return filepath.Join(s.Dir(id), "upper") }
 
 // RunDir is the container's directory on the tmpfs: bundle/, rootfs/, ctl.sock, lock.
 func (s *Store) RunDir(id string) string { return filepath.Join(s.opt.Place.Run, ShortID(id)) }

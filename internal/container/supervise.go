@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"strata/internal/atomicfile"
+	"strata/internal/cgroup"
 	"strata/internal/errdef"
 	"strata/internal/mount"
+	"strata/internal/network"
+	"strata/internal/program"
 	"strata/internal/runtime"
 )
 
@@ -18,9 +21,18 @@ type Streams struct{ In, Out, Err *os.File }
 
 // supervision is one run of one container by the process that holds its lock.
 type supervision struct {
-	s    *Store
-	rec  Record
-	lock *atomicfile.Lock
+	s     *Store
+	rec   Record
+	lock  *atomicfile.Lock
+	ports *network.Relay // nil: none are published
+	// ran says that the container's process was started, also when it had ended before its record could say so.
+	ran bool
+	// problem is why the command could not be executed, if that is how it ended.
+	problem *program.Problem
+	// neverRan: it was the container's own command, not one that a shell in it tried.
+	neverRan bool
+	// group is the container's control group while it runs, if it has one.
+	group *cgroup.Group
 }
 
 // supervise takes the container's lock and checks that it may start.
@@ -43,7 +55,7 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 	if err != nil {
 		return nil, errors.Join(err, s.unlock(id, l, verdict{}))
 	}
-	return &supervision{s, rec, l}, nil
+	return &supervision{s: s, rec: rec, lock: l}, nil
 }
 
 // inMounts runs start in the private mount namespace in which the container's tree and bundle stand.
@@ -77,20 +89,47 @@ func (e *startFailure) Error() string { return e.cause.Error() }
 func (e *startFailure) Unwrap() []error { return []error{&e.StartError, e.cause} }
 
 // started records that the container runs.
-func (v *supervision) started(pid int, shim bool) error {
+func (v *supervision) started(ctx context.Context, pid int, shim bool) error {
+	v.ran = true
+	defer v.s.Emit(v.rec, "start")
 	start, err := startTime(pid)
 	if err != nil {
 		return fmt.Errorf("container %s: it ended at once: %w", v.rec.Name, err)
 	}
 	v.rec.State = State{
 		Status: Running, Pid: pid, PidStart: start, BootID: bootID(), Supervisor: os.Getpid(), Shim: shim, StartedAt: time.Now().UTC(),
+		Ports: v.ports.Bindings(),
 	}
-	return v.s.records.PutVolatile(v.rec.ID, v.rec)
+	if shim { // a runtime in the foreground has removed the group when we could ask it
+		if g, err := cgroup.Machine().Of(pid, v.rec.ID); err == nil {
+			v.group = &g
+		}
+	}
+	ctx = context.WithoutCancel(ctx)
+	return v.s.records.Locked(ctx, v.rec.ID, func() error {
+		if v.s.mergeOthers(&v.rec) && v.s.apply(ctx, v.rec) != nil {
+			v.rec.State.Error = "limits that were changed while it started do not hold"
+		}
+		return v.s.records.PutVolatile(v.rec.ID, v.rec)
+	})
+}
+
+// mergeOthers takes over into rec what others may have changed in the record since it was read: the name, and the limits.
+// It reports whether the limits differ. The caller holds the record's lock.
+func (s *Store) mergeOthers(rec *Record) (limits bool) {
+	cur, err := s.records.Get(rec.ID)
+	if err != nil {
+		return false
+	}
+	limits = !rec.Host.Resources.equal(cur.Host.Resources)
+	rec.Name, rec.Host.Resources = cur.Name, cur.Host.Resources
+	return limits
 }
 
 // finish records how the run ended, or removes the container if it asked for that, and gives up the lock. said is called
 // then, before the record is flushed to the disk: whoever it tells finds everything done, and does not wait for the disk.
 func (v *supervision) finish(ctx context.Context, code int, failure error, said func()) error {
+	v.ports.Close()
 	st := &v.rec.State
 	st.ExitCode, st.Error = code, ""
 	if failure != nil {
@@ -99,34 +138,43 @@ func (v *supervision) finish(ctx context.Context, code int, failure error, said 
 		if errors.As(failure, &se) {
 			st.ExitCode = se.Exit
 		}
+	} else if v.neverRan {
+		st.Error = v.problem.Error()
 	}
-	if st.Status == Running || st.Status == Paused {
+	if st.Alive() {
 		st.Status, st.FinishedAt = Exited, time.Now().UTC()
 	}
-	st.Pid, st.PidStart, st.Supervisor, st.Shim = 0, 0, 0, false
+	st.Pid, st.PidStart, st.Supervisor, st.Shim, st.Ports = 0, 0, 0, false, nil
 	var err error
-	if v.rec.Host.AutoRemove {
-		err = v.s.forget(v.rec, true)
-	} else {
+	remove := v.rec.Host.AutoRemove && !v.s.restarting(v.rec.ID)
+	if !remove {
 		err = v.s.putEnd(ctx, v.rec)
+		if v.rec.Host.AutoRemove {
+			err = errors.Join(err, v.s.forgetVolatile(v.rec.ID))
+		}
+	}
+	if v.ran {
+		v.s.emitDie(v.rec)
+	}
+	if remove {
+		v.s.mergeOthers(&v.rec)
+		err = v.s.destroy(ctx, v.rec, true)
 	}
 	err = errors.Join(err, v.s.unlock(v.rec.ID, v.lock, verdict{Done: true, Code: st.ExitCode, Error: st.Error}))
 	if said != nil {
 		said()
 	}
-	if !v.rec.Host.AutoRemove {
+	if !remove {
 		v.s.sync(v.rec.ID)
 	}
 	return err
 }
 
-// putEnd publishes the final record without waiting for the disk; name changes made meanwhile by others are kept. It
+// putEnd publishes the final record without waiting for the disk; names and limits changed meanwhile by others are kept. It
 // does so also when ctx has ended: nobody else knows the end.
 func (s *Store) putEnd(ctx context.Context, rec Record) error {
 	return s.records.Locked(context.WithoutCancel(ctx), rec.ID, func() error {
-		if cur, err := s.records.Get(rec.ID); err == nil {
-			rec.Name = cur.Name
-		}
+		s.mergeOthers(&rec)
 		return s.records.PutVolatile(rec.ID, rec)
 	})
 }
@@ -162,12 +210,16 @@ func (s *Store) runHere(ctx context.Context, id string, o StartOptions) (Result,
 	wires, err := foreignProof(o.Streams)
 	if err == nil {
 		err = v.inMounts(func(bundle string) (err error) {
+			if err := v.publish(ctx, nil); err != nil {
+				return err
+			}
 			code, err = s.opt.Runtime.Run(ctx, id, bundle, wires.stdio, func(pid int) {
 				wires.begin()
-				if v.started(pid, false) == nil && proxy != nil {
-					proxy.forward(func(sig os.Signal) { s.proxied(v.rec.State, sig) })
+				if v.started(ctx, pid, false) == nil && proxy != nil {
+					proxy.forward(func(sig os.Signal) { s.proxied(v.rec, sig) })
 				}
 			})
+			code = v.explained(code, runtime.Examine(bundle, code, err))
 			return err
 		})
 		wires.end(err)
@@ -181,5 +233,5 @@ func (s *Store) runHere(ctx context.Context, id string, o StartOptions) (Result,
 	if err != nil {
 		return Result{}, engineFailed(err)
 	}
-	return Result{Code: code}, nil
+	return Result{Code: code, Problem: v.problem}, nil
 }

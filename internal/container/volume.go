@@ -35,7 +35,11 @@ func (s *Store) newVolume(container string) (string, error) {
 	if err := os.MkdirAll(filepath.Join(s.volumeDir(v.Name), "_data"), 0o755); err != nil {
 		return "", fmt.Errorf("volume: %w", err)
 	}
-	return v.Name, s.putVolume(v)
+	if err := s.putVolume(v); err != nil {
+		return v.Name, err
+	}
+	s.emitVolume("create", v.Name)
+	return v.Name, nil
 }
 
 func (s *Store) putVolume(v volumeRecord) error {
@@ -65,7 +69,11 @@ func (s *Store) removeVolume(name string) error {
 	if !validID(name) {
 		return fmt.Errorf("volume %q: %w", name, errdef.ErrInvalid)
 	}
-	return os.RemoveAll(s.volumeDir(name))
+	if err := os.RemoveAll(s.volumeDir(name)); err != nil {
+		return err
+	}
+	s.emitVolume("destroy", name)
+	return nil
 }
 
 // fill copies what the image has at the volume's mount point into a volume that is used for the first time, and gives the

@@ -15,8 +15,11 @@ type VolumeUsage struct {
 	Name string
 	// Size of its data in bytes.
 	Size int64
-	// Used says that a container has it.
-	Used bool
+	// Used says that a container has it, Links how many do.
+	Used  bool
+	Links int
+	// Anonymous says that it was made for a container, and has no name that a person gave.
+	Anonymous bool
 }
 
 // youngVolume is how long a volume counts as used though no record names it: its container is just being made.
@@ -38,10 +41,10 @@ func (s *Store) Volumes(ctx context.Context) ([]VolumeUsage, error) {
 	if err != nil {
 		return nil, err
 	}
-	used := map[string]bool{}
+	links := map[string]int{}
 	for _, rec := range records {
 		for _, v := range rec.Volumes {
-			used[v.Name] = true
+			links[v.Name]++
 		}
 	}
 	var all []VolumeUsage
@@ -57,7 +60,9 @@ func (s *Store) Volumes(ctx context.Context) ([]VolumeUsage, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, VolumeUsage{Name: v.Name, Size: size, Used: used[v.Name] || time.Since(v.Created) < youngVolume})
+		all = append(all, VolumeUsage{
+			Name: v.Name, Size: size, Used: links[v.Name] > 0 || time.Since(v.Created) < youngVolume, Links: links[v.Name], Anonymous: v.Anonymous,
+		})
 	}
 	return all, ctx.Err()
 }

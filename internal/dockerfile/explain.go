@@ -22,9 +22,15 @@ func (f *File) explain(first, last int, err error) error {
 	case strings.Contains(text, "file with no instructions"):
 		return f.fail(0, 0, errors.New("the file has comments but no instructions: a Dockerfile starts with FROM"), "FROM alpine")
 	case strings.Contains(text, "FROM requires either one or three arguments"):
-		if words := strings.Fields(f.Text(first, last)); len(words) == 3 {
+		words := strings.Fields(f.Text(first, last))
+		if len(words) > 1 && words[1] == ":" {
+			return f.yaml(first, last, words[0]+" :")
+		}
+		if len(words) == 3 {
 			return f.fail(first, last, errors.New(text), words[0]+" "+words[1]+" AS "+words[2])
 		}
+	case strings.HasSuffix(text, "Destination could not be determined"):
+		return f.fail(first, last, errors.New(text), f.Text(first, last)+" .")
 	case strings.HasPrefix(text, "unknown flag: "):
 		wrong, right, ok := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(text, "unknown flag: "), "?)"), " (did you mean ")
 		if ok {
@@ -36,20 +42,26 @@ func (f *File) explain(first, last int, err error) error {
 	return nil
 }
 
-// unknownInstruction tells JSON and YAML from a misspelling.
+// unknownInstruction tells what a line is that begins with no instruction: another kind of file, a part of the line above,
+// a shell's command, or a misspelling.
 func (f *File) unknownInstruction(first, last int, word string) error {
-	if strings.HasPrefix(word, "{") {
-		return f.fail(first, last, errors.New("this is JSON, not a Dockerfile: an instruction is a word and its arguments on one line"), "FROM alpine")
+	if msg, fix := f.otherFile(word); msg != "" {
+		return f.fail(first, last, errors.New(msg), fix)
 	}
-	bare := strings.TrimSuffix(word, ":")
-	if word == "---" || word == "-" || bare != word {
-		fix := "FROM alpine"
-		if isInstruction(bare) {
-			fix = strings.Replace(f.Text(first, last), word, bare, 1)
-		}
-		return f.fail(first, last, fmt.Errorf("%q is YAML, and Dockerfiles are not YAML: an instruction is a word and its arguments on one line", word), fix)
+	if f.yamlLine(first, word) {
+		return f.yaml(first, last, word)
 	}
-	near := Closest(strings.ToUpper(word), instructionNames())
+	if err := f.continued(first, last, word); err != nil {
+		return err
+	}
+	near := meant(word)
+	if near == "" && isCommand(word) {
+		return f.fail(first, last, fmt.Errorf("unknown instruction: %.60s (a command is run by RUN, or by CMD when the container starts)", word),
+			"RUN "+f.Text(first, last))
+	}
+	if near == "" {
+		near = Closest(strings.ToUpper(word), instructionNames())
+	}
 	if near == "" {
 		return f.fail(first, last, fmt.Errorf("unknown instruction: %.60s", word), "")
 	}

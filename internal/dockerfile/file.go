@@ -49,7 +49,7 @@ func Parse(r io.Reader, name string) (*File, error) {
 		return nil, fmt.Errorf("%s is larger than %d MiB, which no Dockerfile is: %w", name, MaxFile>>20, errdef.ErrLimit)
 	}
 	f := &File{Name: name, Source: src, lines: splitLines(src)}
-	for _, step := range []func() error{f.checkText, f.checkDirectives, f.parse, f.checkForms, f.lint} {
+	for _, step := range []func() error{f.checkText, f.checkDirectives, f.parse, f.checkForms, f.checkLines, f.lint} {
 		if err := step(); err != nil {
 			return nil, err
 		}

@@ -77,6 +77,23 @@ func TestErrors(t *testing.T) {
 		{"escape twice", "# escape=`\n# escape=`\nFROM alpine\n"},
 		{"bad check", "# check=foo\nFROM alpine\n"},
 		{"NUL", "FROM alpine\nRUN x\x00y\n"},
+		{"article", "#Download base image\nFROM ubuntu\nRUN apt-get update\nRUN apt-get install nginx -y\nCOPY index.nginx-debian.html /var/www/html\nEXPOSE 80\n" +
+			"COPY [“./start.sh”, ”/root/start.sh”]\nENTRYPOINT /root/start.sh\n"},
+		{"bare words", "FROM alpine\nRUN [npm, start]\n"},
+		{"no backslash after &&", "FROM alpine\nRUN a &&\n  b\n"},
+		{"no backslash before &&", "FROM alpine\nRUN a\n\n  # then\n  && b\n"},
+		{"no backslash at all", "FROM alpine\nRUN a \\\n  && b\n  ccccc d\n"},
+		{"no backtick", "# escape=`\nFROM alpine\nRUN a ||\n  b\n"},
+		{"list without a backslash", "FROM alpine\nENV a=b\n  c=d\n"},
+		{"command", "FROM alpine\napt-get install nginx\n"},
+		{"cd", "FROM alpine\ncd /app\n"},
+		{"export", "FROM alpine\nexport A=b\n"},
+		{"long dash", "FROM alpine\nCOPY —chown=1 a b\n"},
+		{"compose", "# app\nservices:\n  web:\n    build: .\n"},
+		{"yaml spaced", "from : alpine\nrun : x\n"},
+		{"web page", "<!DOCTYPE html>\n<html>\n"},
+		{"markdown", "```dockerfile\nFROM alpine\n```\n"},
+		{"script", "#!/bin/sh\necho hi\n"},
 		{"UTF-16", "\xff\xfeF\x00R\x00"},
 		{"control characters", "FROM alpine\nR\x1b[31mUN x\n"},
 		{"long instruction", strings.Replace(long, "FOO bar\n", "", 1) + "COPY [“a”, “b”]\n"},
@@ -116,6 +133,20 @@ RUN a \
   && b
 CMD ['python', 'app.py']
 ENTRYPOINT ["x"] # run it
+CMD ["python", "app.py",]
+CMD [npm, start]
+ENV A = b
+RUN a && \
+  b \
+CMD x
+RUN a &&
+RUN echo “hi”
+LABEL a=“b” c="“d”"
+HEALTHCHECK --interval=1s \
+CMD true
+RUN <<EOF
+CMD
+EOF
 FROM alpine as scratch
 FROM alpine AS base
 `

@@ -10,8 +10,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// ruleExecForm names the warning about an exec form that is none.
-const ruleExecForm = "ExecFormInvalid"
+// RuleExecForm names the warning about an exec form that is none.
+const RuleExecForm = "ExecFormInvalid"
 
 // checkForms looks for exec forms that are not JSON: BuildKit takes them for a shell command or for file names, and
 // something fails later that does not say why.
@@ -20,6 +20,9 @@ func (f *File) checkForms() error {
 		place := n
 		if strings.EqualFold(n.Value, command.Onbuild) && n.Next != nil && len(n.Next.Children) == 1 {
 			n = n.Next.Children[0]
+		}
+		if mended := dashes(n); mended != "" {
+			return f.fail(place.StartLine, place.EndLine, errors.New("a long dash in the place of the two hyphens of a flag"), mended)
 		}
 		problem, mended := checkForm(n)
 		if problem == "" {
@@ -34,7 +37,7 @@ func (f *File) checkForms() error {
 		if mended != "" {
 			problem += "; write: " + mended
 		}
-		f.warn(ruleExecForm, "", problem, place.Location())
+		f.warn(RuleExecForm, "", problem, place.Location())
 	}
 	return nil
 }
@@ -71,6 +74,8 @@ func checkForm(n *parser.Node) (problem, mended string) {
 		if mended := ifArray(straighten(args, []string{"'"})); mended != "" {
 			return "single quotes in the exec form: JSON strings stand in double quotes", mended
 		}
+	case bareWords(args):
+		return "words without quotes in the exec form: JSON strings stand in double quotes", ifArray(quoteWords(args))
 	case strings.HasPrefix(args, `["`):
 		// No shell command starts so: there is always a blank after the command [.
 		return brokenArray(args)
@@ -128,6 +133,21 @@ func ifArray(s string) string {
 	return s
 }
 
+// bareWords reports whether args are an array whose strings lack quotes, "[npm, start]": a shell's test has a blank after [.
+func bareWords(args string) bool {
+	inner, ok := strings.CutPrefix(args, "[")
+	inner, closed := strings.CutSuffix(strings.TrimSpace(inner), "]")
+	return ok && closed && !strings.HasPrefix(args, "[ ") && strings.Contains(inner, ",") && !strings.ContainsAny(inner, "\"'“”$`")
+}
+
+func quoteWords(args string) string {
+	words := strings.Split(strings.Trim(args, "[] "), ",")
+	for i, w := range words {
+		words[i] = `"` + strings.TrimSpace(w) + `"`
+	}
+	return "[" + strings.Join(words, ", ") + "]"
+}
+
 // brokenArray says what is wrong with a JSON array, and tries the usual mends.
 func brokenArray(args string) (problem, mended string) {
 	dec := json.NewDecoder(strings.NewReader(args))
@@ -141,13 +161,20 @@ func brokenArray(args string) (problem, mended string) {
 	if end >= 0 {
 		body = args[:end]
 	}
+	problem = "the exec form is not a JSON array of strings"
+	switch trimmed := strings.TrimRight(body, " \t"); {
+	case end < 0:
+		problem += ": its closing bracket is missing"
+	case strings.HasSuffix(trimmed, ","):
+		problem += ": a comma stands before its closing bracket"
+	}
 	body = strings.TrimRight(body, " \t,")
 	for _, try := range []string{body + "]", strings.Join(strings.Fields(body), " ") + "]", commas(body) + "]"} {
 		if fixed := ifArray(try); fixed != "" {
-			return "the exec form is not a JSON array of strings", fixed
+			return problem, fixed
 		}
 	}
-	return "the exec form is not a JSON array of strings", ""
+	return problem, ""
 }
 
 // commas puts the missing comma between two strings.

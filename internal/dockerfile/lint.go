@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -52,10 +53,15 @@ func newWarning(rule, url, text string, loc []parser.Range) Warning {
 
 // warn adds a warning that BuildKit's linter does not make, unless the file skips its rule.
 func (f *File) warn(rule, url, text string, loc []parser.Range) {
-	if f.check.SkipAll || slices.Contains(f.check.SkipRules, rule) {
+	if f.Skips(rule) {
 		return
 	}
 	f.Warnings = append(f.Warnings, newWarning(rule, url, text, loc))
+}
+
+// Skips reports whether the file's "# check=" directive turns a rule off.
+func (f *File) Skips(rule string) bool {
+	return f.check.SkipAll || slices.Contains(f.check.SkipRules, rule)
 }
 
 // lint parses the instructions for the first time, so that their errors come now, and collects what can be said without
@@ -151,9 +157,18 @@ func lintCommand(c instructions.Command, l *linter.Linter) {
 func lintPairs(c instructions.Command, pairs instructions.KeyValuePairs, l *linter.Linter) {
 	for _, kv := range pairs {
 		if kv.NoDelim {
-			l.Run(&linter.RuleLegacyKeyValueFormat, c.Location(), linter.RuleLegacyKeyValueFormat.Format(c.Name()))
+			l.Run(&linter.RuleLegacyKeyValueFormat, c.Location(), blankedPair(c.Name(), kv))
 		}
 	}
+}
+
+// blankedPair is the text about ENV key value; about ENV key = value, whose value is "= value", it says more.
+func blankedPair(instruction string, kv instructions.KeyValuePair) string {
+	text := linter.RuleLegacyKeyValueFormat.Format(instruction)
+	if value, ok := strings.CutPrefix(kv.Value, "="); ok {
+		text += fmt.Sprintf("; %s is %q now: write %s %s=%s", kv.Key, kv.Value, instruction, kv.Key, strings.TrimSpace(value))
+	}
+	return text
 }
 
 func lintSecret(instruction, key string, c instructions.Command, l *linter.Linter) {

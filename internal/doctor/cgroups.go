@@ -13,27 +13,22 @@ import (
 )
 
 // cgroups: version 2 (delegated, for a plain user) or version 1 (for root) enforces limits; without, containers run
-// unlimited. Version 2 is told by the file cgroup.controllers in its root.
+// unlimited.
 func cgroups(_ context.Context, o Options) Check {
 	const name = "cgroups"
 	top := o.path("sys/fs/cgroup")
-	if _, err := os.Stat(filepath.Join(top, "cgroup.controllers")); err == nil {
+	version := cgroupVersion(o)
+	if version == 2 {
 		return unified(name, o, top)
-	}
-	var v1 []string
-	for _, controller := range []string{"memory", "cpu", "pids"} {
-		if _, err := os.Stat(filepath.Join(top, controller, "cgroup.procs")); err == nil {
-			v1 = append(v1, controller)
-		}
 	}
 	const toV2 = "boot with systemd.unified_cgroup_hierarchy=1 for version 2"
 	switch {
-	case len(v1) == 0:
+	case version == 0:
 		return warn(name, "none: no limits can be set on containers", "mount -t cgroup2 cgroup2 /sys/fs/cgroup")
 	case plain():
 		return warn(name, "version 1, which plain users cannot use: no limits can be set on containers", toV2)
 	}
-	return ok(name, "version 1: "+strings.Join(v1, " "))
+	return ok(name, "version 1: "+strings.Join(oldControllers(o), " "))
 }
 
 func unified(name string, o Options, top string) Check {

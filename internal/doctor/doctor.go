@@ -54,7 +54,7 @@ func (o Options) read(parts ...string) string {
 func Run(ctx context.Context, o Options) []Check {
 	var all []Check
 	for _, check := range []func(context.Context, Options) Check{
-		kernel, namespaces, ids, seccomp, overlay, runtimeFound, cgroups, store, runDirectory, nested, clock,
+		kernel, namespaces, ids, seccomp, overlay, runtimeFound, steps, cgroups, store, runDirectory, nested, clock,
 	} {
 		if ctx.Err() != nil {
 			break

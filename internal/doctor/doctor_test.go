@@ -109,6 +109,30 @@ func TestRuntime(t *testing.T) {
 	}
 }
 
+func TestSteps(t *testing.T) {
+	dir := t.TempDir()
+	program := func(name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	other, ours := program("crun"), program("strata-runc")
+	check := func(runtime string, want doctor.Status, detail string) {
+		t.Helper()
+		if got := run(t, doctor.Options{Runtime: runtime})["build steps"]; got.Status != want || !strings.Contains(got.Detail, detail) {
+			t.Errorf("%+v, want %s and %q", got, want, detail)
+		}
+	}
+	check(other, doctor.OK, "crun is started for each")
+	check(ours, doctor.Warn, "no strata-step")
+	helper := program("strata-step")
+	check(ours, doctor.OK, helper)
+	check(other, doctor.OK, "crun is started for each")
+	check(filepath.Join(dir, "absent"), doctor.Warn, "no runtime")
+}
+
 func TestThisMachine(t *testing.T) {
 	root := t.TempDir()
 	checks := run(t, doctor.Options{Root: root})
@@ -120,6 +144,23 @@ func TestThisMachine(t *testing.T) {
 	}
 	if got := checks["kernel"].Status; got != doctor.OK {
 		t.Errorf("kernel: %s", got)
+	}
+}
+
+func TestFacts(t *testing.T) {
+	f := doctor.Look(doctor.Options{Root: t.TempDir(), System: system(t, map[string]string{
+		"proc/sys/kernel/osrelease": "6.1.0-13-amd64\n", "proc/sys/kernel/seccomp/actions_avail": "kill errno allow",
+		"proc/meminfo": "MemTotal:       16308136 kB\nMemFree: 1 kB\n", "etc/os-release": "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n",
+		"sys/fs/cgroup/pids/cgroup.procs": "",
+	})})
+	if f.Kernel != "6.1.0-13-amd64" || f.System != "Debian GNU/Linux 12 (bookworm)" || f.Memory != 16308136<<10 || f.Cgroups != 1 || !f.Seccomp {
+		t.Errorf("%+v", f)
+	}
+	if f.CPUs < 1 || f.Architecture == "" || f.Filesystem == "" {
+		t.Errorf("of this machine: %+v", f)
+	}
+	if none := doctor.Look(doctor.Options{Root: t.TempDir(), System: t.TempDir()}); none.Kernel != "" || none.Memory != 0 || none.Cgroups != 0 || none.Seccomp {
+		t.Errorf("of nothing: %+v", none)
 	}
 }
 

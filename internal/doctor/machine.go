@@ -53,7 +53,7 @@ func ids(_ context.Context, o Options) Check {
 	if userns.Active() {
 		uid = int(userns.Idmap().UIDs[0].Outside)
 	}
-	fix := fmt.Sprintf("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s   (then end %s, or log in again)", userName(uid), userns.PauseName)
+	fix := userns.GrantLine()
 	uids, gids := userns.Granted(uid, o.path("etc/subuid"), o.path("etc/subgid"))
 	if len(uids) == 0 || len(gids) == 0 {
 		return warn(name, "only your own: images with files of other users, USER and apt will not work", fix)
@@ -71,13 +71,6 @@ func ids(_ context.Context, o Options) Check {
 		n += uint64(r.Count)
 	}
 	return ok(name, fmt.Sprintf("your own and %d more", n))
-}
-
-func userName(uid int) string {
-	if name := os.Getenv("USER"); name != "" && name != "root" {
-		return name
-	}
-	return fmt.Sprintf("$(id -un %d)", uid)
 }
 
 func seccomp(_ context.Context, o Options) Check {

@@ -116,10 +116,36 @@ func runtimeFound(ctx context.Context, o Options) Check {
 		}
 		return fail(name, err.Error(), fix)
 	}
-	out, err := exec.CommandContext(ctx, r.Path, "--version").Output()
+	version, err := RuntimeVersion(ctx, r.Path)
 	if err != nil {
-		return fail(name, fmt.Sprintf("%s --version: %v", r.Path, err), "make bin/strata-runc   (or install runc)")
+		return fail(name, err.Error(), "make bin/strata-runc   (or install runc)")
+	}
+	return ok(name, fmt.Sprintf("%s (%s)", r.Path, version))
+}
+
+// steps tells how build steps are run, and whether containers get their system call filter compiled.
+func steps(_ context.Context, o Options) Check {
+	const name = "build steps"
+	r, err := runtime.Find(o.Runtime)
+	if err != nil {
+		return warn(name, "there is no runtime to run them", "make bin/strata-runc bin/strata-step   (or install runc)")
+	}
+	helper, _, err := r.Helper()
+	switch {
+	case err == nil:
+		return ok(name, "in one warm helper: "+helper)
+	case r.Name() == "strata-runc":
+		return warn(name, "no strata-step beside "+r.Path+": each step starts the runtime anew, which takes about twice as long", "make bin/strata-step")
+	}
+	return ok(name, r.Name()+" is started for each")
+}
+
+// RuntimeVersion is what the OCI runtime at path says of itself: "runc version 1.2.3".
+func RuntimeVersion(ctx context.Context, path string) (string, error) {
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", path, err)
 	}
 	version, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	return ok(name, fmt.Sprintf("%s (%.80s)", r.Path, version))
+	return version[:min(80, len(version))], nil
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,12 +16,23 @@ import (
 
 // Load takes the images of an archive into the store. Nothing is tagged unless all of it is whole.
 func (e *Engine) Load(ctx context.Context, r io.Reader) ([]archive.Loaded, error) {
-	return archive.Load(ctx, r, e.archiveDeps(), e.opts.Sink)
+	return e.loaded(archive.Load(ctx, r, e.archiveDeps(), e.opts.Sink))
 }
 
 // LoadDir is [Engine.Load] for an OCI layout in a directory.
 func (e *Engine) LoadDir(ctx context.Context, dir string) ([]archive.Loaded, error) {
-	return archive.LoadDir(ctx, dir, e.archiveDeps(), e.opts.Sink)
+	return e.loaded(archive.LoadDir(ctx, dir, e.archiveDeps(), e.opts.Sink))
+}
+
+func (e *Engine) loaded(all []archive.Loaded, err error) ([]archive.Loaded, error) {
+	for _, l := range all {
+		name := l.ID.String()
+		if len(l.Names) > 0 {
+			name = reference.Familiarize(l.Names[0])
+		}
+		e.emitImage("load", l.ID.String(), name, nil)
+	}
+	return all, err
 }
 
 func (e *Engine) archiveDeps() archive.Deps {
@@ -41,7 +50,17 @@ func (e *Engine) Save(ctx context.Context, w io.Writer, names []string, o archiv
 		}
 		items = append(items, more...)
 	}
-	return archive.Save(ctx, w, items, e.layers, o)
+	if err := archive.Save(ctx, w, items, e.layers, o); err != nil {
+		return err
+	}
+	for _, item := range items {
+		name := item.Image.ID.String()
+		if len(item.Names) > 0 {
+			name = reference.Familiarize(item.Names[0])
+		}
+		e.emitImage("save", item.Image.ID.String(), name, labels(item.Image))
+	}
+	return nil
 }
 
 // saved gives what one argument of save stands for. Docker's rule: a name without a tag means all tags of the repository.
@@ -102,10 +121,13 @@ func (e *Engine) Import(ctx context.Context, r io.Reader, o ImportOptions) (imag
 		return image.Image{}, err
 	}
 	img, err := e.images.Put(ctx, cfg, image.PutOptions{})
-	if err != nil || o.Name == "" {
+	if err != nil {
 		return img, err
 	}
-	_, err = e.images.Tag(ctx, o.Name, img.ID, "import")
+	e.emitImage("import", img.ID.String(), img.ID.String(), labels(img))
+	if o.Name != "" {
+		err = e.tagged(ctx, o.Name, img, "import")
+	}
 	return img, err
 }
 
@@ -119,16 +141,13 @@ func (e *Engine) Export(ctx context.Context, ref string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	dir, err := e.runTemp(ctx)
+	dir, err := e.treeDir(ctx)
 	if err != nil {
-		return err
-	}
-	dir = filepath.Join(dir, "tree")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	if err := s.MountTree(rec, dir, func(dir string) error { return layer.WriteTree(ctx, w, dir) }); err != nil {
 		return fmt.Errorf("export %q: %w", rec.Name, err)
 	}
+	s.Emit(rec, "export")
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"strata/internal/build"
 	"strata/internal/dockerfile"
+	"strata/internal/fetch"
 	"strata/internal/image"
 	"strata/internal/oci"
 	"strata/internal/userns"
@@ -33,6 +34,9 @@ type BuildOptions struct {
 	Network   string
 	NoCache   bool
 	Pull      Pull
+	// Secrets by id, Agents (sockets of ssh agents) by id, for RUN --mount.
+	Secrets map[string][]byte
+	Agents  map[string]string
 	// CA is a bundle of certificates for RUN steps, as [ReadCA] gives it.
 	CA []byte
 }
@@ -72,12 +76,13 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) (BuildResult, error)
 	if err := e.layers.Sync(ctx); err != nil {
 		return res, err
 	}
+	res.Warnings = append(res.Warnings, e.checkCommand(ctx, plan, cfg)...)
 	res.Image, err = e.images.Put(ctx, cfg, image.PutOptions{Annotations: plan.Annotations})
 	if err != nil {
 		return res, err
 	}
 	for _, tag := range res.Tags {
-		if _, err := e.images.Tag(ctx, tag, res.Image.ID, "build"); err != nil {
+		if err := e.tagged(ctx, tag, res.Image, "build"); err != nil {
 			return res, err
 		}
 	}
@@ -131,12 +136,16 @@ func (e *Engine) buildDeps(ctx context.Context, o BuildOptions) (build.Deps, err
 		Hold:     e.hold,
 		Layers:   e.layers,
 		Stacks:   e.stacks,
+		Caches:   e.cacheMounts(),
+		Secrets:  o.Secrets,
+		Agents:   o.Agents,
 		Slot:     slot(o),
 		Parallel: runtime.GOMAXPROCS(0),
 		Sink:     e.opts.Sink,
 		Userns:   userns.Active(),
 		SingleID: userns.Single(),
 		CA:       o.CA,
+		Fetch:    fetch.Open(fetch.Options{Dir: e.fetchDir(), Secrets: o.Secrets, Agent: o.Agents["default"], Sink: e.opts.Sink}),
 	}
 	if o.Context == "" {
 		return d, nil
@@ -204,4 +213,9 @@ func slot(o BuildOptions) string {
 		place = abs
 	}
 	return place + "\n" + o.Target
+}
+
+// cacheMounts are the directories of RUN --mount=type=cache.
+func (e *Engine) cacheMounts() *build.CacheMounts {
+	return build.OpenCacheMounts(filepath.Join(e.opts.Root, "cachemounts"))
 }

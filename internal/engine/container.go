@@ -85,10 +85,12 @@ func (e *Engine) Commit(ctx context.Context, ref string, o CommitOptions) (image
 		Change: func(img *oci.Image) { img.Config, img.Author = config.Config, o.Author },
 		Entry:  oci.History{CreatedBy: strings.Join(rec.Config.Cmd, " "), Author: o.Author, Comment: o.Message},
 	})
-	if err != nil || o.Name == "" {
-		return img, err
+	if err == nil && o.Name != "" {
+		err = e.tagged(ctx, o.Name, img, "commit")
 	}
-	_, err = e.images.Tag(ctx, o.Name, img.ID, "commit")
+	if err == nil {
+		s.Emit(rec, "commit", "comment", o.Message, "imageID", img.ID.String(), "imageRef", o.Name)
+	}
 	return img, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"strata/internal/container"
 	"strata/internal/content"
 	"strata/internal/errdef"
+	"strata/internal/event"
 	"strata/internal/image"
 	"strata/internal/layer"
 	"strata/internal/oci"
@@ -51,6 +52,7 @@ type Engine struct {
 	stacks  *rootfs.Stacks
 	leases  *record.Leases
 	guard   *record.Guard
+	events  *event.Log
 
 	mu    sync.Mutex
 	lease *record.Lease
@@ -65,6 +67,11 @@ func DefaultRoot() string {
 	if dir := os.Getenv("STRATA_ROOT"); dir != "" {
 		return dir
 	}
+	return ownRoot()
+}
+
+// ownRoot is where the store is when nobody said.
+func ownRoot() string {
 	if os.Geteuid() == 0 && !userns.Active() {
 		return "/var/lib/strata"
 	}
@@ -90,7 +97,7 @@ func Open(_ context.Context, o Options) (*Engine, error) {
 	if err := claim(o.Root); err != nil {
 		return nil, err
 	}
-	e := &Engine{opts: o, guard: record.NewGuard(filepath.Join(o.Root, "gc.lock"))}
+	e := &Engine{opts: o, guard: record.NewGuard(filepath.Join(o.Root, "gc.lock")), events: openEvents(o.Root)}
 	if e.leases, err = record.OpenLeases(filepath.Join(o.Root, "leases"), e.guard); err != nil {
 		return nil, err
 	}
@@ -191,8 +198,8 @@ func empty(root string) error {
 }
 
 // storeDirs are the names that a store has at its top.
-var storeDirs = map[string]bool{"blobs": true, "layers": true, "images": true, "refs": true, "cache": true, "containers": true,
-	"volumes": true, "leases": true, "trash": true, "fixups": true, "builds": true, "bases": true, "gc.lock": true, "version": true}
+var storeDirs = map[string]bool{"blobs": true, "layers": true, "images": true, "refs": true, "cache": true, "cachemounts": true, "containers": true,
+	"volumes": true, "leases": true, "trash": true, "fixups": true, "builds": true, "bases": true, "events": true, "gc.lock": true, "version": true}
 
 func (e *Engine) openLayers() (*layer.Store, error) {
 	return layer.Open(filepath.Join(e.opts.Root, "layers"), layer.Options{
@@ -262,12 +269,14 @@ func (e *Engine) findRuntime() (*runtime.Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.State = runtimeState(e.opts.Run)
+	r.State, r.Filters = runtimeState(e.opts.Run), runtimeFilters(e.opts.Run)
 	e.runtime = r
 	return r, nil
 }
 
 func runtimeState(run string) string { return filepath.Join(run, "runtime") }
+
+func runtimeFilters(run string) string { return filepath.Join(run, "filters") }
 
 // Containers is the store's containers with all that their life needs.
 func (e *Engine) Containers() (*container.Store, error) {
@@ -277,12 +286,15 @@ func (e *Engine) Containers() (*container.Store, error) {
 	place := container.Place{Root: e.opts.Root, Run: e.opts.Run}
 	// Listing and removing containers works where no runtime is installed.
 	r, err := e.findRuntime()
-	if err == nil {
+	switch {
+	case err == nil:
 		place.Runtime = r.Path
-	} else if !errors.Is(err, errdef.ErrUnavailable) {
+	case errors.Is(err, errdef.ErrUnavailable) && e.opts.Runtime == "":
+		r = &runtime.Runtime{State: runtimeState(e.opts.Run)}
+	default:
 		return nil, err
 	}
-	e.containers, err = openContainers(place, e.stacks, r)
+	e.containers, err = openContainers(place, e.stacks, r, e.events)
 	return e.containers, err
 }
 
@@ -298,9 +310,9 @@ func OpenContainers(p container.Place) (*container.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openContainers(p, openStacks(layers, p.Root), &runtime.Runtime{Path: p.Runtime, State: runtimeState(p.Run)})
+	return openContainers(p, openStacks(layers, p.Root), &runtime.Runtime{Path: p.Runtime, State: runtimeState(p.Run), Filters: runtimeFilters(p.Run)}, openEvents(p.Root))
 }
 
-func openContainers(p container.Place, stacks *rootfs.Stacks, r *runtime.Runtime) (*container.Store, error) {
-	return container.Open(container.Options{Place: p, Rootfs: stacks, Runtime: r, Userns: userns.Active(), SingleID: userns.Single()})
+func openContainers(p container.Place, stacks *rootfs.Stacks, r *runtime.Runtime, events *event.Log) (*container.Store, error) {
+	return container.Open(container.Options{Place: p, Rootfs: stacks, Runtime: r, Userns: userns.Active(), SingleID: userns.Single(), Events: events})
 }

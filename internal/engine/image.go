@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 	"strata/internal/build"
 	"strata/internal/dockerfile"
 	"strata/internal/errdef"
+	"strata/internal/event"
 	"strata/internal/image"
 	"strata/internal/oci"
 	"strata/internal/reference"
@@ -51,18 +51,16 @@ func (e *Engine) Resolve(ctx context.Context, name string, pull Pull) (image.Ima
 	}
 	img, err := e.images.Pin(ctx, name)
 	switch {
-	case errors.Is(err, errdef.ErrNotFound) && pull == PullNever:
-		return img, missing(name, err)
-	case errors.Is(err, errdef.ErrNotFound):
-		return e.pullMissing(ctx, name)
-	case errors.Is(err, errdef.ErrInvalid):
-		return img, missing(name, err)
+	case errors.Is(err, errdef.ErrNotFound) && pull != PullNever:
+		return e.pullMissing(ctx, name, err)
+	case errors.Is(err, errdef.ErrNotFound), errors.Is(err, errdef.ErrInvalid):
+		return img, e.elsewhere(name, missing(name, err))
 	}
 	return img, err
 }
 
-// pullMissing fetches an image that somebody needs and that is not here.
-func (e *Engine) pullMissing(ctx context.Context, name string) (image.Image, error) {
+// pullMissing fetches an image that somebody needs and that is not here, as the error absent says.
+func (e *Engine) pullMissing(ctx context.Context, name string, absent error) (image.Image, error) {
 	if e.opts.Missing != nil {
 		e.opts.Missing(name)
 	}
@@ -70,8 +68,11 @@ func (e *Engine) pullMissing(ctx context.Context, name string) (image.Image, err
 	if err == nil {
 		return img, nil
 	}
-	if file := aFile(name); file != nil {
-		return img, file
+	if wrong := notImage(name); wrong != nil {
+		return img, wrong
+	}
+	if other := e.elsewhere(name, absent); other != absent { //nolint:errorlint // whether it is the same one
+		return img, other
 	}
 	return img, err
 }
@@ -86,22 +87,13 @@ func (e *Engine) pullOne(ctx context.Context, name string) (image.Image, error) 
 
 // missing adds to "not found", or to a name that no image can have, what a person most likely meant.
 func missing(name string, err error) error {
-	if file := aFile(name); file != nil {
-		return file
+	if wrong := notImage(name); wrong != nil {
+		return wrong
 	}
 	if errdef.Hint(err) != "" || errors.Is(err, errdef.ErrInvalid) {
 		return err
 	}
 	return errdef.WithHint(err, "see what is here with 'strata images'; bring an image in with 'strata pull', 'strata load' or 'strata build'")
-}
-
-// aFile is the error about a name that is a file's: somebody took the Dockerfile for the image.
-func aFile(name string) error {
-	if st, err := os.Stat(name); err != nil || !st.Mode().IsRegular() {
-		return nil
-	}
-	return errdef.WithHint(fmt.Errorf("%s is a file, not an image: build it first: %w", name, errdef.ErrInvalid),
-		fmt.Sprintf("build it first: strata build -t my-image -f %s . && strata run my-image", name))
 }
 
 // Tag gives an image a further name.
@@ -110,8 +102,7 @@ func (e *Engine) Tag(ctx context.Context, source, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = e.images.Tag(ctx, name, img.ID, "tag")
-	return err
+	return e.tagged(ctx, name, img, "tag")
 }
 
 // RemoveImageOptions are those of rmi.
@@ -127,7 +118,7 @@ func (e *Engine) RemoveImages(ctx context.Context, names []string, o RemoveImage
 	var done []image.Deleted
 	var errs []error
 	for _, name := range names {
-		d, err := e.images.Remove(ctx, name, image.RemoveOptions{Force: o.Force, NoPrune: o.NoPrune, UsedBy: used})
+		d, err := e.removeImage(ctx, name, image.RemoveOptions{Force: o.Force, NoPrune: o.NoPrune, UsedBy: used})
 		done = append(done, d...)
 		if err != nil {
 			errs = append(errs, err)
@@ -164,13 +155,14 @@ func (e *Engine) PruneImages(ctx context.Context, all bool, filters []string) ([
 		if len(uses) > 0 || len(img.Tags) > 0 && !all || !filter.Match(img) {
 			continue
 		}
-		d, err := e.images.Remove(ctx, img.ID.String(), image.RemoveOptions{Force: true, UsedBy: used})
+		d, err := e.removeImage(ctx, img.ID.String(), image.RemoveOptions{Force: true, UsedBy: used})
 		done = append(done, d...)
 		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 			return done, 0, err
 		}
 	}
 	freed, err := e.Sweep(ctx)
+	e.emitPrune(event.Image, freed)
 	return done, freed, err
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"strata/internal/container"
 	"strata/internal/errdef"
+	"strata/internal/event"
 	"strata/internal/image"
 )
 
@@ -44,6 +45,7 @@ func (e *Engine) Prune(ctx context.Context, o PruneOptions) (PruneReport, error)
 		if err != nil {
 			return r, err
 		}
+		e.emitPrune(event.Volume, freed)
 	}
 	// The cache goes by what images share with it, so it is asked after the images.
 	images, freed, err := e.PruneImages(ctx, o.All, nil)
@@ -51,12 +53,24 @@ func (e *Engine) Prune(ctx context.Context, o PruneOptions) (PruneReport, error)
 	if err != nil {
 		return r, err
 	}
-	if r.Cache, err = e.PruneCache(ctx, o.All, time.Time{}); err != nil {
-		return r, err
-	}
-	freed, err = e.Sweep(ctx)
+	r.Cache, freed, err = e.PruneBuilder(ctx, o.All)
 	r.Freed += freed
 	return r, err
+}
+
+// PruneBuilder removes entries of the build cache as [Engine.PruneCache] does, and gives their number and the bytes that the
+// mounts had and that the sweep after it freed.
+func (e *Engine) PruneBuilder(ctx context.Context, all bool) (removed int, freed int64, err error) {
+	removed, mounts, err := e.PruneCache(ctx, all, time.Time{})
+	if err != nil {
+		return removed, mounts, err
+	}
+	freed, err = e.Sweep(ctx)
+	freed += mounts
+	if err == nil {
+		e.emitPrune(event.Builder, freed)
+	}
+	return removed, freed, err
 }
 
 // justCreated is how long a container that never ran is left alone by a prune: some `run` may be about to start it.
@@ -89,6 +103,7 @@ func (e *Engine) PruneContainers(ctx context.Context) (removed []string, freed i
 			removed, freed = append(removed, rec.ID), freed+size
 		}
 	}
+	e.emitPrune(event.Container, freed)
 	return removed, freed, errors.Join(errs...)
 }
 

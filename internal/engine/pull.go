@@ -84,10 +84,11 @@ func (e *Engine) pull(ctx context.Context, ref reference.Ref, platform oci.Platf
 	}
 	res, err := p.pull(ctx)
 	if err == nil {
+		e.emitImage("pull", p.ref.Familiar(), p.ref.FamiliarName(), labels(res.Image))
 		return res, nil
 	}
 	if errors.Is(err, errdef.ErrNotFound) && !p.resolved {
-		err = e.elsewhere(ctx, p.ref, err)
+		err = e.notThere(ctx, p.ref, err)
 	}
 	return res, fmt.Errorf("pull %s: %w", ref.Familiar(), err)
 }

@@ -124,6 +124,7 @@ func (e *Engine) push(ctx context.Context, ref reference.Ref) (Pushed, error) {
 	if err != nil {
 		return Pushed{}, err
 	}
+	e.emitImage("push", ref.Familiar(), ref.FamiliarName(), labels(img))
 	return Pushed{Name: ref.String(), Digest: d, Size: int64(len(raw))}, e.images.AddRepoDigest(ctx, img.ID, ref.WithDigest(d).String())
 }
 

@@ -30,8 +30,8 @@ const maxNesting = 4
 // shownTags is how many tags of a repository an error names.
 const shownTags = 12
 
-// elsewhere explains why a registry did not give ref: a repository that has other tags is told from one that is not there.
-func (e *Engine) elsewhere(ctx context.Context, ref reference.Ref, cause error) error {
+// notThere explains why a registry did not give ref: a repository that has other tags is told from one that is not there.
+func (e *Engine) notThere(ctx context.Context, ref reference.Ref, cause error) error {
 	tags, err := e.registries().Tags(ctx, ref.Repository(), 1000)
 	if err != nil || len(tags) == 0 || ref.Digest != "" {
 		return errdef.WithHint(fmt.Errorf("pull access denied for %s, repository does not exist or may require 'strata login': %w", ref.FamiliarName(), cause),

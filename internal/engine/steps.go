@@ -43,7 +43,7 @@ func (s *steps) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.plain = &runtime.Runtime{Path: found.Path, State: stepState(dir)}
+	s.plain = &runtime.Runtime{Path: found.Path, State: stepState(dir), Filters: runtimeFilters(s.e.opts.Run)}
 	s.runner, err = s.plain.Runner()
 	if errors.Is(err, errdef.ErrUnavailable) {
 		return nil

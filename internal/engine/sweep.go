@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"strata/internal/build"
+	"strata/internal/errdef"
 	"strata/internal/graph"
 	"strata/internal/image"
 	"strata/internal/layer"
@@ -112,9 +113,23 @@ func emptyDir(dir string) error {
 	return errors.Join(errs...)
 }
 
-// PruneCache removes build cache entries: those that no image shares a layer with, or all; entries used after the time
-// until (when it is set) stay. It gives the number of entries removed; [Engine.Sweep] frees what they kept.
-func (e *Engine) PruneCache(ctx context.Context, all bool, until time.Time) (int, error) {
+// PruneCache removes build cache entries: those that no image shares a layer with, or all; and the cache mounts that no
+// step uses. What was used after the time until (when it is set) stays. It gives the number of entries and mounts removed
+// and the bytes that the mounts had; [Engine.Sweep] frees what the entries kept.
+func (e *Engine) PruneCache(ctx context.Context, all bool, until time.Time) (int, int64, error) {
+	n, err := e.pruneEntries(ctx, all, until)
+	if err != nil {
+		return n, 0, err
+	}
+	mounts, freed, err := e.pruneMounts(until)
+	if err != nil {
+		return n + mounts, freed, err
+	}
+	fetched, more, err := e.pruneFetched(until)
+	return n + mounts + fetched, freed + more, err
+}
+
+func (e *Engine) pruneEntries(ctx context.Context, all bool, until time.Time) (int, error) {
 	cache, err := e.cache()
 	if err != nil {
 		return 0, err
@@ -145,6 +160,36 @@ func (e *Engine) PruneCache(ctx context.Context, all bool, until time.Time) (int
 		}
 	}
 	return len(doomed), cache.Tidy()
+}
+
+// pruneMounts removes the cache mounts that no step uses just now.
+func (e *Engine) pruneMounts(until time.Time) (n int, freed int64, err error) {
+	caches := e.cacheMounts()
+	list, err := caches.List()
+	if err != nil {
+		return 0, 0, err
+	}
+	trash := filepath.Join(e.opts.Root, "trash")
+	if err := os.MkdirAll(trash, 0o700); err != nil {
+		return 0, 0, err
+	}
+	for _, m := range list {
+		if !until.IsZero() && m.Used.After(until) {
+			continue
+		}
+		size, err := build.CacheMountSize(m)
+		if err == nil {
+			err = caches.Trash(m, trash)
+		}
+		if errors.Is(err, errdef.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return n, freed, err
+		}
+		n, freed = n+1, freed+size
+	}
+	return n, freed, nil
 }
 
 // cache opens the build cache for whoever lists or removes entries; nothing is looked up in it to be used.

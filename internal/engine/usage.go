@@ -2,9 +2,13 @@ package engine
 
 import (
 	"context"
+	"path/filepath"
+	"slices"
+	"time"
 
 	"strata/internal/build"
 	"strata/internal/container"
+	"strata/internal/fetch"
 	"strata/internal/graph"
 	"strata/internal/image"
 	"strata/internal/layer"
@@ -29,36 +33,67 @@ type ImageUsage struct {
 	Containers     int
 }
 
+// ContainerUsage is what one container wrote, in bytes.
+type ContainerUsage struct {
+	Record container.Record
+	Size   int64
+}
+
+// CacheUsage is one entry of the build cache.
+type CacheUsage struct {
+	// ID of the entry: its key, or of a mount's directory its path in the store.
+	ID string
+	// Type is docker's: "regular" for what a step made, "exec.cachemount" for a directory of RUN --mount=type=cache.
+	Type string
+	// Description is the step, or the id of the mount.
+	Description       string
+	Size              int64
+	Created, LastUsed time.Time
+	// Shared says that an image or a container has the layer that it made.
+	Shared bool
+}
+
+// DiskUsage is what the store takes: in sum by kind, and each thing.
+type DiskUsage struct {
+	Kinds      []Usage
+	Images     []ImageUsage
+	Containers []ContainerUsage
+	Volumes    []container.VolumeUsage
+	Cache      []CacheUsage
+}
+
 // DiskUsage measures the store.
-func (e *Engine) DiskUsage(ctx context.Context) ([]Usage, []ImageUsage, error) {
+func (e *Engine) DiskUsage(ctx context.Context) (DiskUsage, error) {
+	var u DiskUsage
 	sizes := map[oci.DiffID]int64{}
 	err := e.layers.Walk(func(m layer.Meta) error { sizes[m.DiffID] = m.Disk; return nil })
 	if err != nil {
-		return nil, nil, err
+		return u, err
 	}
 	images, err := e.images.List(ctx)
 	if err != nil {
-		return nil, nil, err
+		return u, err
 	}
 	s, err := e.Containers()
 	if err != nil {
-		return nil, nil, err
+		return u, err
 	}
 	containers, err := s.List(ctx)
 	if err != nil {
-		return nil, nil, err
+		return u, err
 	}
-	imgs, each, owned := imageUsage(images, containers, sizes)
-	ctrs, err := containerUsage(s, containers)
-	if err != nil {
-		return nil, nil, err
+	var imgs, ctrs, vols, cache Usage
+	var owned map[oci.DiffID]bool
+	imgs, u.Images, owned = imageUsage(images, containers, sizes)
+	if ctrs, u.Containers, err = containerUsage(s, containers); err != nil {
+		return u, err
 	}
-	vols, err := volumeUsage(ctx, s)
-	if err != nil {
-		return nil, nil, err
+	if vols, u.Volumes, err = volumeUsage(ctx, s); err != nil {
+		return u, err
 	}
-	cache, err := e.cacheUsage(sizes, owned)
-	return []Usage{imgs, ctrs, vols, cache}, each, err
+	cache, u.Cache, err = e.cacheUsage(sizes, owned)
+	u.Kinds = []Usage{imgs, ctrs, vols, cache}
+	return u, err
 }
 
 // imageUsage also gives the layers that images or containers have: the build cache does not keep these alone.
@@ -113,13 +148,15 @@ func distinct(ids []oci.DiffID) map[oci.DiffID]bool {
 	return set
 }
 
-func containerUsage(s *container.Store, all []container.Record) (Usage, error) {
+func containerUsage(s *container.Store, all []container.Record) (Usage, []ContainerUsage, error) {
 	u := Usage{Type: "Containers", Total: len(all)}
+	var each []ContainerUsage
 	for _, rec := range all {
 		size, err := s.DiskUsage(rec)
 		if err != nil {
-			return u, err
+			return u, nil, err
 		}
+		each = append(each, ContainerUsage{rec, size})
 		u.Size += size
 		if rec.State.Alive() {
 			u.Active++
@@ -127,21 +164,24 @@ func containerUsage(s *container.Store, all []container.Record) (Usage, error) {
 			u.Reclaimable += size
 		}
 	}
-	return u, nil
+	return u, each, nil
 }
 
-func (e *Engine) cacheUsage(sizes map[oci.DiffID]int64, owned map[oci.DiffID]bool) (Usage, error) {
+func (e *Engine) cacheUsage(sizes map[oci.DiffID]int64, owned map[oci.DiffID]bool) (Usage, []CacheUsage, error) {
 	u := Usage{Type: "Build Cache"}
 	cache, err := e.cache()
 	if err != nil {
-		return u, err
+		return u, nil, err
 	}
 	counted := map[oci.DiffID]bool{}
+	var each []CacheUsage
 	err = cache.Walk(func(entry graph.Entry) error {
 		u.Total++
-		active := false
+		one, active := CacheUsage{ID: string(entry.Key), Type: "regular", Description: entry.Name, Size: entry.Size,
+			Created: entry.Created, LastUsed: entry.LastUsed}, false
 		for _, id := range build.ResultLayers(entry.Result) {
 			active = active || owned[id]
+			one.Shared = owned[id] // of the last, which it made
 			if !owned[id] && !counted[id] {
 				counted[id] = true
 				u.Size += sizes[id]
@@ -150,13 +190,55 @@ func (e *Engine) cacheUsage(sizes map[oci.DiffID]int64, owned map[oci.DiffID]boo
 		if active {
 			u.Active++
 		}
+		each = append(each, one)
 		return nil
 	})
+	if err != nil {
+		return u, nil, err
+	}
+	mounts, err := e.mountUsage()
+	for _, m := range mounts {
+		u.Total, u.Size = u.Total+1, u.Size+m.Size
+	}
+	if err != nil {
+		return u, nil, err
+	}
+	fetched, err := fetch.List(e.fetchDir())
+	for _, f := range fetched {
+		u.Total, u.Size = u.Total+1, u.Size+f.Size
+		kind := filepath.Base(filepath.Dir(f.Path))
+		each = append(each, CacheUsage{
+			ID: filepath.Join(kind, filepath.Base(f.Path)), Type: "source." + kind,
+			Description: f.Name, Size: f.Size, Created: f.Used, LastUsed: f.Used,
+		})
+	}
 	u.Reclaimable = u.Size
-	return u, err
+	each = append(each, mounts...)
+	slices.SortFunc(each, func(a, b CacheUsage) int { return a.Created.Compare(b.Created) })
+	return u, each, err
 }
 
-func volumeUsage(ctx context.Context, s *container.Store) (Usage, error) {
+// mountUsage lists the directories of RUN --mount=type=cache.
+func (e *Engine) mountUsage() ([]CacheUsage, error) {
+	list, err := e.cacheMounts().List()
+	if err != nil {
+		return nil, err
+	}
+	var each []CacheUsage
+	for _, m := range list {
+		size, err := build.CacheMountSize(m)
+		if err != nil {
+			return nil, err
+		}
+		each = append(each, CacheUsage{
+			ID: filepath.Join(filepath.Base(filepath.Dir(m.Path)), filepath.Base(m.Path)), Type: "exec.cachemount",
+			Description: "cached mount " + m.ID, Size: size, Created: m.Used, LastUsed: m.Used,
+		})
+	}
+	return each, nil
+}
+
+func volumeUsage(ctx context.Context, s *container.Store) (Usage, []container.VolumeUsage, error) {
 	u := Usage{Type: "Local Volumes"}
 	all, err := s.Volumes(ctx)
 	for _, v := range all {
@@ -168,5 +250,5 @@ func volumeUsage(ctx context.Context, s *container.Store) (Usage, error) {
 			u.Reclaimable += v.Size
 		}
 	}
-	return u, err
+	return u, all, err
 }

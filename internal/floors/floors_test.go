@@ -24,10 +24,10 @@ const (
 func floorOf() map[string]string {
 	return invert(map[string][]string{
 		"0":  {"internal/errdef", "internal/progress", "internal/floors"},
-		"1":  {"internal/oci", "internal/reference", "internal/atomicfile", "internal/mount", "internal/userns", "internal/stepwire"},
+		"1":  {"internal/oci", "internal/reference", "internal/atomicfile", "internal/mount", "internal/userns", "internal/stepwire", "internal/cgroup"},
 		"2":  {"internal/content", "internal/layer", "internal/record", "internal/graph", "internal/dockerfile"},
-		"2b": {"internal/rootfs"},
-		"3":  {"internal/image", "internal/runtime", "internal/remote", "internal/network"},
+		"2b": {"internal/rootfs", "internal/event", "internal/program"},
+		"3":  {"internal/image", "internal/runtime", "internal/remote", "internal/network", "internal/fetch"},
 		"4":  {"internal/build", "internal/container", "internal/archive", "internal/base", "internal/doctor"},
 		"5":  {"internal/engine"},
 		"6":  {"internal/cli/render"},

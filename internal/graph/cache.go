@@ -39,6 +39,7 @@ type Hold func(ctx context.Context, result json.RawMessage) (bool, error)
 //	entries/<key>.json     the entry; its modification time is when it was last used
 //	entries/<key>.content  its content lines, apart so that a hit reads little
 //	slots/<hash of slot>   the key that was last used in the slot
+//	aliases/<key>          the key of the entry of a step that takes parts of its inputs
 //	locks/<key>.lock       held while the key is run
 type Cache struct {
 	dir  string
@@ -77,7 +78,7 @@ type content struct {
 
 // Open opens the cache in dir, making it if need be.
 func Open(dir string, hold Hold) (*Cache, error) {
-	for _, sub := range []string{"entries", "slots", "locks"} {
+	for _, sub := range []string{"entries", "slots", "aliases", "locks"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("build cache: %w", err)
 		}
@@ -201,7 +202,7 @@ func (c *Cache) Touch(key Key) error {
 // Tidy removes what nobody will find again: slots that lead to no entry, content lines without their entry, entries that
 // cannot be read, locks and unpublished files of dead processes. Nobody may solve meanwhile.
 func (c *Cache) Tidy() error {
-	for _, sub := range []string{"entries", "slots", "locks"} {
+	for _, sub := range []string{"entries", "slots", "aliases", "locks"} {
 		dir := filepath.Join(c.dir, sub)
 		names, err := os.ReadDir(dir)
 		if err != nil {
@@ -230,6 +231,8 @@ func (c *Cache) useful(sub, path string) bool {
 		}
 		_, err = os.Lstat(c.entry(Key(key)))
 		return err == nil
+	case "aliases":
+		return c.usefulAlias(name)
 	case "entries":
 		key := Key(strings.TrimSuffix(strings.TrimSuffix(name, entrySuffix), contentSuffix))
 		_, err := c.Get(key)

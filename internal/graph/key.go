@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"hash"
 	"io"
+	"slices"
 	"strconv"
 
 	"strata/internal/oci"
@@ -14,7 +15,7 @@ import (
 
 // salt goes into every key. A change in what the lines of any op mean takes a new number here, and nothing cached before
 // is found again.
-const salt = "strata graph 1"
+const salt = "strata graph 2"
 
 // Line is one named part of a key. Name and value are for people too: {"build argument VERSION", "1"},
 // {"file package.json", "0644 sha256:…"}. Names of files stand after "file ", "directory " or "link ".
@@ -49,11 +50,14 @@ func (k Key) valid() bool { return len(k) == 64 && oci.IsHex(string(k)) }
 
 const inputName = "input "
 
-// withInputs adds to an op's lines one for the result of each input.
-func withInputs(lines []Line, inputs []json.RawMessage) []Line {
+// withInputs adds to an op's lines one for the result of each input but those in less.
+func withInputs(lines []Line, inputs []json.RawMessage, less []int) []Line {
 	all := make([]Line, 0, len(lines)+len(inputs))
 	all = append(all, lines...)
 	for i, result := range inputs {
+		if slices.Contains(less, i) {
+			continue
+		}
 		sum := sha256.Sum256(result)
 		all = append(all, Line{inputName + strconv.Itoa(i), "sha256:" + hex.EncodeToString(sum[:])})
 	}

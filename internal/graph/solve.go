@@ -130,8 +130,14 @@ func (n *node) work(ctx context.Context) error {
 	if n.vertex.Given != nil {
 		return n.give(ctx)
 	}
-	r, err := n.keys(ctx)
+	r, err := n.define()
 	if err != nil {
+		return err
+	}
+	if hit, err := n.hitAlias(ctx, r); hit || err != nil {
+		return err
+	}
+	if err := n.look(ctx, r); err != nil {
 		return err
 	}
 	if hit, err := n.hit(ctx, r); hit || err != nil {
@@ -175,9 +181,11 @@ type recipe struct {
 	Entry
 	content []Line
 	inputs  []json.RawMessage
+	full    Key // of the lines and all inputs; "" when that is Definition
 }
 
-func (n *node) keys(ctx context.Context) (*recipe, error) {
+// define makes the definition key.
+func (n *node) define() (*recipe, error) {
 	r := &recipe{}
 	for _, in := range n.inputs {
 		r.inputs = append(r.inputs, in.solved.Result)
@@ -188,16 +196,36 @@ func (n *node) keys(ctx context.Context) (*recipe, error) {
 		return nil, err
 	}
 	r.Name, r.Slot = n.vertex.Name, n.vertex.Slot
-	r.Lines = withInputs(lines, r.inputs)
+	selects := n.vertex.Selects
+	r.Lines = withInputs(lines, r.inputs, selects)
 	r.Definition = KeyOf(r.Lines)
-	r.Key = r.Definition
-	if r.content, err = n.vertex.Op.Content(ctx, r.inputs); err != nil {
-		return nil, err
+	if len(selects) > 0 {
+		r.full = KeyOf(withInputs(lines, r.inputs, nil))
 	}
+	return r, nil
+}
+
+// hitAlias is hit without a look at the content: nothing that it was taken of has changed.
+func (n *node) hitAlias(ctx context.Context, r *recipe) (bool, error) {
+	if r.full == "" {
+		return false, nil
+	}
+	if r.Key = n.cache.alias(r.full); r.Key == "" {
+		return false, nil
+	}
+	return n.hit(ctx, r)
+}
+
+// look makes the key, with the content where that decides.
+func (n *node) look(ctx context.Context, r *recipe) (err error) {
+	if r.content, err = n.vertex.Op.Content(ctx, r.inputs); err != nil {
+		return err
+	}
+	r.Key = r.Definition
 	if r.content != nil {
 		r.Key = contentKey(r.Definition, r.content)
 	}
-	return r, nil
+	return nil
 }
 
 func (n *node) hit(ctx context.Context, r *recipe) (bool, error) {
@@ -208,7 +236,11 @@ func (n *node) hit(ctx context.Context, r *recipe) (bool, error) {
 	if !ok || err != nil {
 		return false, err
 	}
-	if err := n.cache.used(r.Key, r.Slot); err != nil {
+	err = n.cache.used(r.Key, r.Slot)
+	if err == nil {
+		err = n.cache.setAlias(r.full, r.Key)
+	}
+	if err != nil {
 		return false, fmt.Errorf("build cache: %w", err)
 	}
 	n.solved = Solved{Result: e.Result, Key: e.Key, Created: e.Created, Duration: e.Duration, Cached: true}
@@ -248,7 +280,11 @@ func (n *node) run(ctx context.Context, r *recipe) error {
 		return fmt.Errorf("step %q: its result was removed from the store as soon as it was made: %w", n.vertex.Name, errdef.ErrConflict)
 	}
 	r.Created, r.Duration, r.Size = time.Now().UTC(), time.Since(begin), out.size
-	if err := n.cache.put(r.Entry, r.content); err != nil {
+	err = n.cache.put(r.Entry, r.content)
+	if err == nil {
+		err = n.cache.setAlias(r.full, r.Key)
+	}
+	if err != nil {
 		return fmt.Errorf("build cache: %w", err)
 	}
 	n.solved = Solved{Result: r.Result, Key: r.Key, Created: r.Created, Duration: r.Duration}

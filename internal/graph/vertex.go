@@ -23,6 +23,9 @@ type Vertex struct {
 	Slot string
 	// Inputs are the steps whose results it takes, in the op's order.
 	Inputs []*Vertex
+	// Selects are the places in Inputs of those of which the op takes a part only. What counts of them is not their results
+	// but the part, which Content has lines of.
+	Selects []int
 	// Op is what it does; nil when the result is Given.
 	Op Op
 	// NoCache makes it run even if its result is known.

@@ -16,10 +16,13 @@ import (
 
 // cleaner takes out of an upper directory what is no change: sockets, stubs, directories that overlay copied up and
 // nobody changed, marks that hide nothing. What is left is the layer, and its tar is all of it.
+//
+// With see it only looks: it tells see what the changes are and leaves the directory, which may be in use, as it is.
 type cleaner struct {
 	lower lowerStack
 	drop  map[string]bool // real paths of stubs
 	epoch *unix.Timespec  // no modification time is later
+	see   func(Change)
 }
 
 func newCleaner(userxattr bool, o CommitOptions) *cleaner {
@@ -35,7 +38,7 @@ func newCleaner(userxattr bool, o CommitOptions) *cleaner {
 
 // root cleans the whole tree. changed: something is left, or the root's own attributes differ (own).
 func (c *cleaner) root(ctx context.Context, fd int, lower []string) (changed, own bool, err error) {
-	left, err := c.inside(ctx, fd, "", lower)
+	left, err := c.inside(ctx, fd, "", lower, false)
 	if err != nil {
 		return false, false, err
 	}
@@ -66,8 +69,9 @@ type left struct {
 	removed bool
 }
 
-// inside cleans what is in the directory fd, known as rel, with the lower directories merged there.
-func (c *cleaner) inside(ctx context.Context, fd int, rel string, lower []string) (left, error) {
+// inside cleans what is in the directory fd, known as rel, with the lower directories merged there, which a directory
+// above may have hidden.
+func (c *cleaner) inside(ctx context.Context, fd int, rel string, lower []string, hidden bool) (left, error) {
 	var l left
 	if err := ctx.Err(); err != nil {
 		return l, err
@@ -80,19 +84,25 @@ func (c *cleaner) inside(ctx context.Context, fd int, rel string, lower []string
 	if err != nil {
 		return l, err
 	}
-	if marked {
-		l.any, lower = true, nil // nothing below shows here any more
+	l.any = marked
+	if marked && c.see == nil {
+		lower = nil // nothing below shows here any more
 	}
 	entries, err := listDir(fd)
 	if err != nil {
 		return l, err
 	}
-	for _, e := range entries {
-		if err := c.child(ctx, fd, rel, e, lower, byXattr, &l); err != nil {
+	if hidden = hidden || marked; hidden && c.see != nil {
+		if err := c.seeHidden(rel, entries, lower); err != nil {
 			return l, err
 		}
 	}
-	if l.removed {
+	for _, e := range entries {
+		if err := c.child(ctx, fd, rel, e, place{lower, hidden, byXattr}, &l); err != nil {
+			return l, err
+		}
+	}
+	if l.removed && c.see == nil {
 		err = unix.UtimesNanoAt(fd, "", both(before.Mtim), unix.AT_EMPTY_PATH)
 	}
 	return l, err
@@ -112,13 +122,23 @@ func (c *cleaner) marks(fd int, lower []string) (opaque, byXattr bool, err error
 	if value == "y" && len(lower) > 0 {
 		return true, false, nil
 	}
+	if c.see != nil {
+		return false, value == "x", nil
+	}
 	return false, value == "x", unix.Fremovexattr(fd, name)
 }
 
-func (c *cleaner) child(ctx context.Context, fd int, rel string, e os.DirEntry, lower []string, byXattr bool, l *left) error {
+// place is what a directory says of its entries.
+type place struct {
+	lower   []string // merged there
+	hidden  bool     // by an opaque directory, so that only a look sees them
+	byXattr bool     // whiteouts are empty files with an xattr
+}
+
+func (c *cleaner) child(ctx context.Context, fd int, rel string, e os.DirEntry, in place, l *left) error {
 	name := e.Name()
 	p := path.Join(rel, name)
-	if strings.HasPrefix(name, whPrefix) {
+	if strings.HasPrefix(name, whPrefix) && c.see == nil {
 		return fmt.Errorf("%q: no layer can hold a file with a name that begins with %s: %w", p, whPrefix, errdef.ErrInvalid)
 	}
 	if len(p) > maxName-len(whPrefix) {
@@ -128,11 +148,16 @@ func (c *cleaner) child(ctx context.Context, fd int, rel string, e os.DirEntry, 
 	var err error
 	switch {
 	case e.IsDir():
-		keep, err = c.subdir(ctx, fd, p, name, lower, l)
+		keep, err = c.subdir(ctx, fd, p, name, in, l)
+	case c.see != nil:
+		keep, err = c.look(fd, p, name, in, l)
 	case e.Type()&os.ModeSocket != 0:
 		keep, err = false, unix.Unlinkat(fd, name, 0)
 	default:
-		keep, err = c.leaf(fd, p, name, e, lower, byXattr, l)
+		keep, err = c.leaf(fd, p, name, e, in, l)
+	}
+	if c.see != nil && errors.Is(err, unix.ENOENT) {
+		return nil // removed while we look
 	}
 	if err != nil {
 		return fmt.Errorf("%q: %w", p, err)
@@ -145,8 +170,8 @@ func (c *cleaner) child(ctx context.Context, fd int, rel string, e os.DirEntry, 
 	return nil
 }
 
-func (c *cleaner) subdir(ctx context.Context, parent int, p, name string, lower []string, l *left) (bool, error) {
-	top, low, sub, err := c.lower.look(lower, name)
+func (c *cleaner) subdir(ctx context.Context, parent int, p, name string, in place, l *left) (bool, error) {
+	top, low, sub, err := c.lower.look(in.lower, name)
 	if err != nil {
 		return false, err
 	}
@@ -155,7 +180,7 @@ func (c *cleaner) subdir(ctx context.Context, parent int, p, name string, lower 
 		return false, err
 	}
 	defer unix.Close(fd)
-	in, err := c.inside(ctx, fd, p, sub)
+	found, err := c.inside(ctx, fd, p, sub, in.hidden)
 	if err != nil {
 		return false, err
 	}
@@ -163,45 +188,55 @@ func (c *cleaner) subdir(ctx context.Context, parent int, p, name string, lower 
 	if err := unix.Fstat(fd, &st); err != nil {
 		return false, err
 	}
-	if !in.any && c.drop[p] && top == "" {
+	if !found.any && c.drop[p] && top == "" {
 		l.stub = true
-		return false, unix.Unlinkat(parent, name, unix.AT_REMOVEDIR)
+		return false, c.rmdir(parent, name)
 	}
-	if !in.any && top != "" && low.Mode&unix.S_IFMT == unix.S_IFDIR {
-		same, err := sameDir(fd, &st, &low, top, !in.stub)
+	if !found.any && top != "" && low.Mode&unix.S_IFMT == unix.S_IFDIR {
+		same, err := sameDir(fd, &st, &low, top, !found.stub)
 		if err != nil {
 			return false, err
 		}
 		if same {
-			return false, unix.Unlinkat(parent, name, unix.AT_REMOVEDIR)
+			return false, c.rmdir(parent, name)
 		}
+	}
+	if c.see != nil {
+		c.see(Change{Path: "/" + p, Kind: kindOver(top)})
 	}
 	return true, c.clamp(fd, ".", &st)
 }
 
-func (c *cleaner) leaf(fd int, p, name string, e os.DirEntry, lower []string, byXattr bool, l *left) (bool, error) {
+func (c *cleaner) rmdir(parent int, name string) error {
+	if c.see != nil {
+		return nil
+	}
+	return unix.Unlinkat(parent, name, unix.AT_REMOVEDIR)
+}
+
+func (c *cleaner) leaf(fd int, p, name string, e os.DirEntry, in place, l *left) (bool, error) {
 	special := e.Type()&os.ModeDevice != 0
-	if !special && !c.drop[p] && c.epoch == nil && !byXattr {
+	if !special && !c.drop[p] && c.epoch == nil && !in.byXattr {
 		return true, nil // the common case needs no look at the file
 	}
 	var st unix.Stat_t
 	if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return false, err
 	}
-	if byXattr && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
+	if in.byXattr && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
 		if err := c.convert(fd, name, &st); err != nil {
 			return false, err
 		}
 	}
 	if isWhiteout(&st) {
-		top, _, _, err := c.lower.look(lower, name)
+		top, _, _, err := c.lower.look(in.lower, name)
 		if err != nil || top != "" {
 			return true, err
 		}
 		return false, unix.Unlinkat(fd, name, 0)
 	}
-	if c.drop[p] && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
-		if top, _, _, err := c.lower.look(lower, name); err != nil || top == "" {
+	if c.stub(p, &st) {
+		if top, _, _, err := c.lower.look(in.lower, name); err != nil || top == "" {
 			l.stub = true
 			return false, errors.Join(err, unix.Unlinkat(fd, name, 0))
 		}
@@ -209,18 +244,28 @@ func (c *cleaner) leaf(fd int, p, name string, e os.DirEntry, lower []string, by
 	return true, c.clamp(fd, name, &st)
 }
 
-// convert makes an ordinary whiteout of an empty file that is one by its xattr.
-func (c *cleaner) convert(dirfd int, name string, st *unix.Stat_t) error {
+// stub reports whether the file is still as an engine's mount point was made.
+func (c *cleaner) stub(p string, st *unix.Stat_t) bool {
+	return c.drop[p] && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0
+}
+
+// whiteoutByXattr reports whether the empty file is a whiteout by its xattr.
+func (c *cleaner) whiteoutByXattr(dirfd int, name string) (bool, error) {
 	fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return false, err
 	}
 	_, err = unix.Fgetxattr(fd, overlayXattr(c.lower.userxattr, "whiteout"), nil)
 	unix.Close(fd)
 	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
-		return nil
+		return false, nil
 	}
-	if err != nil {
+	return err == nil, err
+}
+
+// convert makes an ordinary whiteout of an empty file that is one by its xattr.
+func (c *cleaner) convert(dirfd int, name string, st *unix.Stat_t) error {
+	if is, err := c.whiteoutByXattr(dirfd, name); !is || err != nil {
 		return err
 	}
 	if err := unix.Unlinkat(dirfd, name, 0); err != nil {

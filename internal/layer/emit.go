@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,8 @@ import (
 type emitter struct {
 	out       sink
 	layer     bool // the tree is a changeset: translate whiteouts and opaque marks, and clean overlay's xattrs
+	live      bool // others change the tree meanwhile: what vanishes is left out
+	seconds   bool // modification times are cut to seconds
 	userxattr bool
 	links     map[inode]string // first name of what has several
 	entries   int
@@ -67,7 +70,10 @@ func (e *emitter) dir(ctx context.Context, fd int, rel string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		p := path.Join(rel, d.Name())
+		p := d.Name()
+		if rel != "" {
+			p = rel + "/" + p
+		}
 		if err := e.child(ctx, fd, p, d); err != nil {
 			return err
 		}
@@ -87,10 +93,13 @@ func (e *emitter) child(ctx context.Context, parent int, p string, d fs.DirEntry
 	default:
 		err = e.other(parent, p, d.Name())
 	}
-	if err != nil && !named(err) {
-		return &nameError{p, err}
+	if err == nil || named(err) {
+		return err
 	}
-	return err
+	if e.live && errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return &nameError{p, err}
 }
 
 // nameError names the file that an error is about, once.
@@ -158,6 +167,9 @@ func (e *emitter) regular(parent int, p, name string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return errShrank
 	}
 	hdr := headerOf(p, &st)
 	hdr.Typeflag, hdr.Size = tar.TypeReg, st.Size
@@ -266,6 +278,9 @@ func strip(fd int, overlay []string, but string) error {
 
 func (e *emitter) write(hdr *tar.Header) error {
 	e.entries++
+	if e.seconds {
+		hdr.ModTime = hdr.ModTime.Truncate(time.Second)
+	}
 	e.header.Reset()
 	if err := tar.NewWriter(&e.header).WriteHeader(hdr); err != nil {
 		return err
@@ -274,14 +289,16 @@ func (e *emitter) write(hdr *tar.Header) error {
 }
 
 // WriteTree writes the canonical tar of the tree at dir, for export and save of merged trees. The root itself has no
-// entry. Sockets are left out; names are taken as they are, whiteouts mean nothing here.
+// entry. Sockets are left out, and what vanishes meanwhile; names are taken as they are, whiteouts mean nothing here.
 func WriteTree(ctx context.Context, w io.Writer, dir string) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer unix.Close(fd)
-	return newEmitter(&writerSink{stop: ctx.Err, w: w, buf: make([]byte, chunkSize)}).tree(ctx, fd, false)
+	e := newEmitter(&writerSink{stop: ctx.Err, w: w, buf: make([]byte, chunkSize)})
+	e.live = true
+	return e.tree(ctx, fd, false)
 }
 
 // writerSink writes a tar to a stream.
@@ -316,5 +333,5 @@ func (s *writerSink) file(_ string, fd int, size int64) error {
 	return nil
 }
 
-// errShrank: a file became shorter while it was read.
+// errShrank: a file became shorter, or something else, while it was read.
 var errShrank = fmt.Errorf("changed while it was read: %w", errdef.ErrConflict)

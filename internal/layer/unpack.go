@@ -31,11 +31,15 @@ type unpacker struct {
 	base string    // where the archive's root is in the tree
 
 	userxattr, ignoreOwner bool
+	copying                bool // as CopyTree
+	shown                  string
+	leaveOwner, harmless   bool // as in [CopyOptions]
 	uid, gid               *int // instead of what the entries say
 	max                    int
 
 	dirs    map[string]*dirMeta // what directories get at the end
 	names   int64
+	devices int // left out as harmful
 	entries int
 	implied int
 	missing int
@@ -203,6 +207,9 @@ func (u *unpacker) dir(h handle, base string, hdr *tar.Header) error {
 		}
 		err = nil
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			if u.copying {
+				return u.overwrite(p, true)
+			}
 			opaque = u.rec != nil && isWhiteout(&st)
 			if err = u.remove(h, base, &st); err == nil {
 				err = unix.Mkdirat(h.fd, base, 0o700)
@@ -234,6 +241,9 @@ func (u *unpacker) imply(h handle, base string) error {
 	if u.rec == nil {
 		if err := unix.Fchmodat(h.fd, base, mode, 0); err != nil {
 			return err
+		}
+		if u.leaveOwner {
+			return nil
 		}
 		return u.tolerate(unix.Fchownat(h.fd, base, 0, 0, unix.AT_SYMLINK_NOFOLLOW))
 	}
@@ -270,6 +280,9 @@ func (u *unpacker) fresh(h handle, base string, create func() error) error {
 	if err := unix.Fstatat(h.fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
+	if u.copying && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return u.overwrite(path.Join(h.path, base), false)
+	}
 	if err := u.remove(h, base, &st); err != nil {
 		return err
 	}
@@ -305,6 +318,11 @@ func (u *unpacker) node(h handle, base string, hdr *tar.Header) error {
 		mode = unix.S_IFBLK
 	}
 	if mode != unix.S_IFIFO {
+		if u.harmless {
+			u.devices++
+			u.missing++
+			return nil
+		}
 		dev = unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor))
 	}
 	err = u.fresh(h, base, func() error {
@@ -386,7 +404,7 @@ func (u *unpacker) link(h handle, base, target string) error {
 
 // whiteout deals with the names that are marks, and says whether name was one.
 func (u *unpacker) whiteout(name string) (bool, error) {
-	if !strings.Contains(name, whPrefix) {
+	if u.copying || !strings.Contains(name, whPrefix) {
 		return false, nil
 	}
 	dir, base := parentOf(name), path.Base(name)

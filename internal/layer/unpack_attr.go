@@ -37,10 +37,13 @@ func (u *unpacker) attrs(hdr *tar.Header) (attrs, error) {
 	if a.uid < 0 || a.gid < 0 || a.uid > most || a.gid > most {
 		return a, fmt.Errorf("owner %d:%d: %w", a.uid, a.gid, errdef.ErrInvalid)
 	}
+	if u.harmless && hdr.Typeflag != tar.TypeDir {
+		a.mode &^= unix.S_ISUID | unix.S_ISGID
+	}
 	a.mtime = unix.Timespec{Sec: hdr.ModTime.Unix(), Nsec: int64(hdr.ModTime.Nanosecond())}
 	for k, v := range hdr.PAXRecords {
 		name, ok := strings.CutPrefix(k, paxXattr)
-		if !ok || neverOnDisk(name) {
+		if !ok || neverOnDisk(name) || u.harmless && !strings.HasPrefix(name, "user.") {
 			continue
 		}
 		if a.xattrs == nil {
@@ -62,8 +65,10 @@ func isOverlayXattr(name string) bool {
 
 // apply sets what an open file has. The order matters: a change of owner clears set-id bits and capabilities.
 func (u *unpacker) apply(fd int, a attrs) error {
-	if err := u.tolerate(unix.Fchown(fd, a.uid, a.gid)); err != nil {
-		return fmt.Errorf("owner: %w", err)
+	if !u.leaveOwner {
+		if err := u.tolerate(unix.Fchown(fd, a.uid, a.gid)); err != nil {
+			return fmt.Errorf("owner: %w", err)
+		}
 	}
 	if err := unix.Fchmod(fd, a.mode); err != nil {
 		return fmt.Errorf("mode: %w", err)
@@ -81,8 +86,10 @@ func (u *unpacker) apply(fd int, a attrs) error {
 
 // applyAt is apply for what cannot be opened: symbolic links and device nodes.
 func (u *unpacker) applyAt(h handle, base string, a attrs, mode bool) error {
-	if err := u.tolerate(unix.Fchownat(h.fd, base, a.uid, a.gid, unix.AT_SYMLINK_NOFOLLOW)); err != nil {
-		return fmt.Errorf("owner: %w", err)
+	if !u.leaveOwner {
+		if err := u.tolerate(unix.Fchownat(h.fd, base, a.uid, a.gid, unix.AT_SYMLINK_NOFOLLOW)); err != nil {
+			return fmt.Errorf("owner: %w", err)
+		}
 	}
 	if mode {
 		if err := unix.Fchmodat(h.fd, base, a.mode, 0); err != nil {

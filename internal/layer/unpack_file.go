@@ -18,6 +18,9 @@ func (u *unpacker) file(h handle, base string, hdr *tar.Header, body io.Reader) 
 	if err != nil {
 		return err
 	}
+	if u.copying {
+		return u.replace(h, base, hdr, body, a)
+	}
 	fd := -1
 	err = u.fresh(h, base, func() (err error) {
 		fd, err = openat(h.fd, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)

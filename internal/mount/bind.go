@@ -22,23 +22,31 @@ func Bind(source, target string, readonly, recursive bool) error {
 
 // bindTree prepares the bind unattached, so that it is never seen writable (mount_setattr: Linux ≥ 5.12).
 func bindTree(source, target string, readonly, recursive bool) error {
+	tree, err := openBind(source, readonly, recursive)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	return unix.MoveMount(tree, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// openBind makes the bind without a place.
+func openBind(source string, readonly, recursive bool) (int, error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	var deep uint
 	if recursive {
 		deep = unix.AT_RECURSIVE
 	}
 	tree, err := unix.OpenTree(unix.AT_FDCWD, source, flags|deep)
-	if err != nil {
-		return err
+	if err != nil || !readonly {
+		return tree, err
 	}
-	defer unix.Close(tree)
-	if readonly {
-		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-		if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|deep, &attr); err != nil {
-			return err
-		}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|deep, &attr); err != nil {
+		unix.Close(tree)
+		return -1, err
 	}
-	return unix.MoveMount(tree, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return tree, nil
 }
 
 // bindOld makes only the top mount read-only: older kernels cannot do more in one call.

@@ -118,12 +118,12 @@ func (d *Dir[T]) Delete(key string) error {
 		return err
 	}
 	err = os.Remove(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s %q: %w", d.noun, key, errdef.ErrNotFound)
-	}
-	if err == nil {
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		// Whoever waits on the lock file notices that it lost its name and makes a new one.
 		os.Remove(strings.TrimSuffix(file, suffix) + ".lock")
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s %q: %w", d.noun, key, errdef.ErrNotFound)
 	}
 	return err
 }
@@ -171,9 +171,18 @@ func (d *Dir[T]) All() (map[string]T, error) {
 func (d *Dir[T]) Path() string { return d.path }
 
 func (d *Dir[T]) file(key string) (string, error) {
+	file, err := File(d.path, key)
+	if err != nil {
+		return "", fmt.Errorf("%s %w", d.noun, err)
+	}
+	return file, nil
+}
+
+// File is where the directory of records at dir keeps the record of key, for who may not open the directory.
+func File(dir, key string) (string, error) {
 	name := url.PathEscape(key)
 	if key == "" || len(name) > 200 || strings.HasPrefix(name, ".") {
-		return "", fmt.Errorf("%s %.80q: bad key: %w", d.noun, key, errdef.ErrInvalid)
+		return "", fmt.Errorf("%.80q: bad key: %w", key, errdef.ErrInvalid)
 	}
-	return filepath.Join(d.path, name+suffix), nil
+	return filepath.Join(dir, name+suffix), nil
 }

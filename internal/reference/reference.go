@@ -65,14 +65,29 @@ func checkPath(s, path string) error {
 	case isPath(path):
 		return nil
 	case strings.ToLower(path) != path:
-		err := invalid(s, "repository name must be lowercase")
+		wrong := &CaseError{Name: s}
 		if lower, e := Parse(lowerPath(s, path)); e == nil {
-			err = errdef.WithHint(err, fmt.Sprintf("did you mean `%s`?", lower.Familiar()))
+			wrong.Lower = lower.Familiar()
+			return errdef.WithHint(wrong, fmt.Sprintf("did you mean `%s`?", wrong.Lower))
 		}
-		return err
+		return wrong
 	}
 	return invalid(s, "want [host[:port]/]name[:tag][@digest], names of lower-case letters and digits, separated by '.', '_', '__', '-' or '/'")
 }
+
+// CaseError is the error about a name with upper-case letters.
+type CaseError struct {
+	// Name as it was given; Lower is what was meant, in familiar form, "" if that would be wrong too.
+	Name, Lower string
+}
+
+// Error says it in docker's words.
+func (e *CaseError) Error() string {
+	return invalid(e.Name, "repository name must be lowercase").Error()
+}
+
+// Unwrap gives the class.
+func (e *CaseError) Unwrap() error { return errdef.ErrInvalid }
 
 // lowerPath is s with the repository path in lower case; tags and digests keep their case.
 func lowerPath(s, path string) string {

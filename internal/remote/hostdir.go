@@ -24,10 +24,11 @@ const (
 	maxHostDir  = 1000 // files in one directory
 )
 
-// defaultHostDirs are the directories of this user and this machine.
+// defaultHostDirs are the directories of this user and this machine. Root has one of its own only where XDG_CONFIG_HOME
+// says so: under sudo the home may be another user's.
 func defaultHostDirs() []string {
 	var dirs []string
-	if userns.Active() || os.Geteuid() != 0 {
+	if userns.Active() || os.Geteuid() != 0 || os.Getenv("XDG_CONFIG_HOME") != "" {
 		if config := userConfigDir(); config != "" {
 			dirs = append(dirs, filepath.Join(config, "strata/certs.d"))
 		}

@@ -42,7 +42,7 @@ func (r *Root) MkdirAll(path string, mode uint32, uid, gid int) (created []strin
 	if err != unix.ENOENT {
 		return nil, pathError("mkdir", path, err)
 	}
-	if path, err = r.landing(path); err != nil {
+	if path, err = r.Landing(path); err != nil {
 		return nil, err
 	}
 	for i := 1; i <= len(path); i++ {

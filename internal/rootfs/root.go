@@ -140,9 +140,10 @@ func (r *Root) name(fd int) (string, error) {
 	return rest, nil
 }
 
-// landing gives the path without symbolic links at which path would come to be, when the missing part of it is made:
-// links are followed inside the root even where they dangle. What is missing is taken by its words.
-func (r *Root) landing(name string) (string, error) {
+// Landing gives the path without symbolic links at which path would come to be, when the missing part of it is made:
+// links are followed inside the root even where they dangle. What is missing is taken by its words. Whoever then opens the
+// path must do so through the Root: others may change the tree meanwhile.
+func (r *Root) Landing(name string) (string, error) {
 	at, rest := "/", strings.Split(name, "/")
 	for links := 0; len(rest) > 0; {
 		part := rest[0]

@@ -25,7 +25,7 @@ func (r *Root) Stubs(stubs []Stub) (made []string, err error) {
 		} else if !errors.Is(err, errdef.ErrNotFound) {
 			return made, err
 		}
-		where, err := r.landing(s.Path)
+		where, err := r.Landing(s.Path)
 		if err != nil {
 			return made, err
 		}

@@ -2,12 +2,21 @@ package rootfs
 
 import (
 	"bytes"
+	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// xattrs reads all extended attributes of the file behind path (followed).
+// Xattrs gives the extended attributes of an open file or directory; none where the file system has no such thing.
+func Xattrs(f *os.File) (map[string][]byte, error) {
+	attrs, err := xattrs("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+	return attrs, pathError("listxattr", f.Name(), err)
+}
+
+// xattrs reads all extended attributes of the file behind path (followed), less capabilities that mean nothing in the user
+// namespace that this process is in.
 func xattrs(path string) (map[string][]byte, error) {
 	names, err := grow(func(b []byte) (int, error) { return unix.Listxattr(path, b) })
 	if err == unix.EOPNOTSUPP || err == nil && len(names) == 0 {
@@ -19,7 +28,7 @@ func xattrs(path string) (map[string][]byte, error) {
 	attrs := map[string][]byte{}
 	for name := range bytes.SplitSeq(bytes.TrimSuffix(names, []byte{0}), []byte{0}) {
 		value, err := grow(func(b []byte) (int, error) { return unix.Getxattr(path, string(name), b) })
-		if err == unix.ENODATA || err == unix.EOPNOTSUPP {
+		if err == unix.ENODATA || err == unix.EOPNOTSUPP || err == unix.EOVERFLOW {
 			continue
 		}
 		if err != nil {

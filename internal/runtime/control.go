@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"strata/internal/errdef"
@@ -66,6 +67,39 @@ func (r *Runtime) Resume(ctx context.Context, id string) error {
 	return err
 }
 
+// Update sets new limits for a running container. Limits that are nil in limits stay or are lifted, as the runtime likes:
+// name all that shall hold.
+func (r *Runtime) Update(ctx context.Context, id string, limits *specs.LinuxResources) error {
+	if err := r.check(id); err != nil {
+		return err
+	}
+	file, err := r.scratch(id+".update-*.json", limits)
+	if err != nil {
+		return fmt.Errorf("update of container %s: %w", id, err)
+	}
+	defer os.Remove(file)
+	_, err = r.ask(ctx, id, "update", "--resources", file, id)
+	return err
+}
+
+// scratch writes v as JSON into a new file of the state directory.
+func (r *Runtime) scratch(pattern string, v any) (string, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp(r.State, pattern)
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(raw)
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(f.Name())
+		return "", err
+	}
+	return f.Name(), nil
+}
+
 // killWait is how long a killed container may take to be gone.
 const killWait = 10 * time.Second
 
@@ -80,6 +114,12 @@ func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
 		return nil
 	}
 	s, serr := r.Status(ctx, id)
+	if serr == nil && s.Status == "paused" { // also one that was killed while it was frozen
+		err := r.Resume(ctx, id)
+		if s, serr = r.Status(ctx, id); serr == nil && s.Status == "paused" {
+			return errors.Join(err, fmt.Errorf("container %s stays paused: %w", id, errdef.ErrConflict))
+		}
+	}
 	if serr != nil { // a start that was interrupted: only the runtime's own force removes that
 		_, err = r.ask(ctx, id, "delete", "--force", id)
 		return err
@@ -176,6 +216,9 @@ func (r *Runtime) ask(ctx context.Context, id string, args ...string) ([]byte, e
 	defer c.clean()
 	if _, err := os.Lstat(filepath.Join(r.State, id)); errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("container %s: %w", id, errdef.ErrNotFound)
+	}
+	if err := r.present(); err != nil {
+		return nil, err
 	}
 	var out bytes.Buffer
 	cmd := c.cmd(ctx, args...)

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"strata/internal/program"
 )
 
 // StartError says why a container's process could not be started.
@@ -22,9 +24,24 @@ type StartError struct {
 	Message string
 	// Raw is what the runtime said, whole.
 	Raw string
+	// Problem is what the container's files tell about it, where somebody looked; nil else.
+	Problem *program.Problem `json:",omitempty"`
 }
 
-func (e *StartError) Error() string { return e.Message }
+func (e *StartError) Error() string {
+	if e.Problem != nil && e.Problem.Why != "" {
+		return e.Message + ": " + e.Problem.Why
+	}
+	return e.Message
+}
+
+// explain keeps in err what examine finds about the program that a runtime could not execute.
+func explain(err error, examine func() *program.Problem) {
+	var e *StartError
+	if errors.As(err, &e) && e.Exit != 125 && e.Problem == nil {
+		e.Problem = examine()
+	}
+}
 
 // maxLog bounds what is read of a runtime's log: the last message of its last run.
 const maxLog = 256 << 10

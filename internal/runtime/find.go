@@ -12,10 +12,14 @@ import (
 
 // Runtime is an OCI runtime program.
 type Runtime struct {
-	// Path is the program.
+	// Path is the program; "" where none is installed: then nothing can be started, and what was never started can be
+	// deleted.
 	Path string
 	// State is the directory in which it keeps its containers, best on a tmpfs. It is made when it is needed.
 	State string
+	// Filters is the directory in which compiled system call filters are kept: filter.go tells. It is made when it is
+	// needed; "" compiles each anew.
+	Filters string
 }
 
 // Find looks the runtime up: a path as it is, a name in $PATH. The empty name means strata's own runtime, beside the
@@ -28,26 +32,61 @@ func Find(name string) (*Runtime, error) {
 		}
 		return found(path)
 	}
-	if self, err := os.Executable(); err == nil {
-		dir := filepath.Dir(self)
-		for _, path := range []string{
-			filepath.Join(dir, "strata-runc"),
-			filepath.Join(dir, "../libexec/strata/strata-runc"),
-		} {
-			if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
-				return found(path)
-			}
-		}
+	if path := ours(); path != "" {
+		return found(path)
+	}
+	if installed := Installed(); len(installed) > 0 {
+		return found(installed[0].Path)
+	}
+	return nil, absent()
+}
+
+// absent is the error where no runtime is installed.
+func absent() error {
+	return errdef.WithHint(
+		fmt.Errorf("no container runtime: neither strata-runc beside the program nor strata-runc, runc or crun in $PATH: %w", errdef.ErrUnavailable),
+		"build it with `make`, or install one: sudo apt-get install runc   (Fedora: sudo dnf install runc)")
+}
+
+// present is the error of [absent] for a runtime without a program.
+func (r *Runtime) present() error {
+	if r.Path == "" {
+		return absent()
+	}
+	return nil
+}
+
+// Installed lists the runtimes of this machine that are known by name, the one that is taken first.
+func Installed() []Runtime {
+	var all []Runtime
+	if path := ours(); path != "" {
+		all = append(all, Runtime{Path: path})
 	}
 	for _, name := range []string{"strata-runc", "runc", "crun"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return found(path)
+		if path, err := exec.LookPath(name); err == nil && (len(all) == 0 || name != all[0].Name()) {
+			all = append(all, Runtime{Path: path})
 		}
 	}
-	return nil, errdef.WithHint(
-		fmt.Errorf("no container runtime: neither strata-runc beside the program nor strata-runc, runc or crun in $PATH: %w", errdef.ErrUnavailable),
-		"build it with `make`, or install the package runc or crun")
+	return all
 }
+
+// ours is strata's own runtime beside the program or in ../libexec/strata, "" if it is not there.
+func ours() string {
+	self, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	dir := filepath.Dir(self)
+	for _, path := range []string{filepath.Join(dir, "strata-runc"), filepath.Join(dir, "../libexec/strata/strata-runc")} {
+		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return path
+		}
+	}
+	return ""
+}
+
+// Name is what a person calls the runtime.
+func (r Runtime) Name() string { return filepath.Base(r.Path) }
 
 func found(path string) (*Runtime, error) {
 	if !strings.HasPrefix(path, "/") {

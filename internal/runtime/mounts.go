@@ -55,7 +55,7 @@ func sysMount(p Params) specs.Mount {
 // cgroupMount: without a cgroup namespace a rootless container would show the host's hierarchies or none at all; and
 // where /sys is bound whole, its cgroups come along.
 func cgroupMount(p Params) (specs.Mount, bool) {
-	if p.Rootless && (p.HostNetwork || !unifiedCgroups()) {
+	if p.Rootless && (p.HostNetwork || !UnifiedCgroups()) {
 		return specs.Mount{}, false
 	}
 	mode := "ro"

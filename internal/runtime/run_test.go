@@ -114,7 +114,7 @@ func newBox(t *testing.T) box {
 		}
 	}
 	dir := t.TempDir()
-	r.State = filepath.Join(dir, "state")
+	r.State, r.Filters = filepath.Join(dir, "state"), filepath.Join(dir, "filters")
 	b := box{r, filepath.Join(dir, "root"), filepath.Join(dir, "bundle")}
 	for _, d := range []string{"proc", "sys", "dev", "etc"} {
 		must(t, os.MkdirAll(filepath.Join(b.root, d), 0o755))
@@ -263,7 +263,7 @@ func TestRealStartExecKill(t *testing.T) {
 	in, inW := pipe(t)
 	outR, out := pipe(t)
 	p := b.params(prog, "cat").Process
-	epid, _, err := b.Exec(ctx, name, *p.Spec(), runtime.Stdio{In: in, Out: out})
+	epid, _, err := b.Exec(ctx, name, b.bundle, *p.Spec(), runtime.Stdio{In: in, Out: out})
 	must(t, err)
 	in.Close()
 	out.Close()
@@ -276,7 +276,7 @@ func TestRealStartExecKill(t *testing.T) {
 		t.Errorf("exec: %d, %v", code, err)
 	}
 	p.Args = []string{"nosuch"}
-	_, _, err = b.Exec(ctx, name, *p.Spec(), runtime.Stdio{})
+	_, _, err = b.Exec(ctx, name, b.bundle, *p.Spec(), runtime.Stdio{})
 	startError(t, err, 127, `exec: "nosuch": executable file not found in $PATH`)
 
 	short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)

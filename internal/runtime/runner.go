@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +24,7 @@ type Runner struct {
 	cmd     *exec.Cmd
 	conn    *net.UnixConn
 	said    *report // what the helper printed: nothing, if all is well
+	filter  sync.Once
 
 	mu     sync.Mutex
 	last   uint64
@@ -36,10 +36,9 @@ type Runner struct {
 // Runner starts the helper for containers of this runtime. errdef.ErrUnavailable: this is not strata's own runtime, or
 // the helper is not beside it.
 func (r *Runtime) Runner() (*Runner, error) {
-	path := filepath.Join(filepath.Dir(r.Path), "strata-step")
-	st, err := os.Stat(path)
-	if filepath.Base(r.Path) != "strata-runc" || err != nil || !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
-		return nil, fmt.Errorf("no strata-step for runtime %s: %w", r.Path, errdef.ErrUnavailable)
+	path, _, err := r.Helper()
+	if err != nil {
+		return nil, err
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -77,6 +76,7 @@ func (n *Runner) Run(ctx context.Context, id, bundle string, stdio Stdio, starte
 	if err := n.runtime.check(id); err != nil {
 		return 0, err
 	}
+	n.filter.Do(func() { n.sendFilter(ctx, bundle) })
 	files, err := passed(stdio)
 	if err != nil {
 		return 0, fmt.Errorf("container %s: %w", id, err)
@@ -100,6 +100,18 @@ func (n *Runner) Run(ctx context.Context, id, bundle string, stdio Stdio, starte
 		return 0, context.Cause(ctx)
 	}
 	return code, err
+}
+
+// sendFilter sends the compiled filter of a first container, which is that of all steps of a build.
+func (n *Runner) sendFilter(ctx context.Context, bundle string) {
+	facts, err := readFacts(bundle)
+	if err != nil {
+		return // the container's start will say so
+	}
+	if f := n.runtime.filter(ctx, facts.Linux.Seccomp); f != nil {
+		_ = stepwire.Send(n.conn, stepwire.Request{Filter: true}, f) // without it each container compiles its own
+		f.Close()
+	}
 }
 
 // passed are the files that go with a request: the namespace of the calling thread and three of the process.

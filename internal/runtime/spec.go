@@ -79,6 +79,9 @@ type Params struct {
 	Privileged bool
 	// CgroupPath is the container's place in the cgroup tree ("/strata/<id>"); not used when Rootless.
 	CgroupPath string
+	// Resources are limits of the container's processes; nil sets none. Where the machine cannot enforce one, some runtimes
+	// say nothing: ask before.
+	Resources *specs.LinuxResources
 	// Rootless: this process is root of a user namespace only. SingleID: and that has a single id.
 	Rootless, SingleID bool
 	// ShmSize is the size of /dev/shm in bytes; 0 is docker's 64 MiB.
@@ -108,9 +111,16 @@ func Spec(p Params) (*specs.Spec, error) {
 	if p.Rootless && p.SingleID {
 		s.Process.User.AdditionalGids = nil // setgroups(2) is forbidden in a namespace of one id
 	}
+	if p.Resources != nil {
+		limits := *p.Resources
+		s.Linux.Resources = &limits
+	}
 	if !p.Rootless {
 		s.Linux.CgroupsPath = p.CgroupPath
-		s.Linux.Resources = &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: p.Privileged, Access: "rwm"}}}
+		if s.Linux.Resources == nil {
+			s.Linux.Resources = &specs.LinuxResources{}
+		}
+		s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: p.Privileged, Access: "rwm"}}
 	}
 	if p.Privileged {
 		return s, nil
@@ -135,14 +145,14 @@ func namespaces(p Params) []specs.LinuxNamespace {
 	if !p.HostNetwork {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.NetworkNamespace})
 	}
-	if unifiedCgroups() {
+	if UnifiedCgroups() {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
 	return ns
 }
 
-// unifiedCgroups reports whether this machine has pure cgroup v2; with v1, docker's default is the host's namespace.
-var unifiedCgroups = sync.OnceValue(func() bool {
+// UnifiedCgroups reports whether this machine has pure cgroup v2; with v1, docker's default is the host's namespace.
+var UnifiedCgroups = sync.OnceValue(func() bool {
 	var st unix.Statfs_t
 	return unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 })

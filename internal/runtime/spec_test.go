@@ -121,8 +121,8 @@ func TestBundle(t *testing.T) {
 	if err := WriteBundle(dir, s); err != nil {
 		t.Fatal(err)
 	}
-	if tty, err := wantsTerminal(dir); !tty || err != nil {
-		t.Errorf("%v %v", tty, err)
+	if f, err := readFacts(dir); !f.Process.Terminal || err != nil {
+		t.Errorf("%v %v", f.Process.Terminal, err)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	var back specs.Spec

@@ -29,41 +29,40 @@ type Stdio struct{ In, Out, Err *os.File }
 // The runtime is started from the calling goroutine, so that it sees the mounts of mount.Private. A container that does
 // not start gives a *[StartError], and nothing of it is left.
 func (r *Runtime) Start(ctx context.Context, id, bundle string, stdio Stdio) (pid int, console *os.File, err error) {
-	terminal, err := wantsTerminal(bundle)
+	facts, err := readFacts(bundle)
 	if err != nil {
 		return 0, nil, err
 	}
-	return r.detached(ctx, id, stdio, terminal, "run", "--detach", "--bundle", bundle)
+	return r.detached(ctx, id, stdio, facts, "run", "--detach", "--bundle", bundle)
 }
 
-// Exec starts one more process in a running container, like [Runtime.Start].
-func (r *Runtime) Exec(ctx context.Context, id string, p specs.Process, stdio Stdio) (pid int, console *os.File, err error) {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return 0, nil, err
-	}
+// Exec starts one more process in the running container of the bundle, like [Runtime.Start].
+func (r *Runtime) Exec(ctx context.Context, id, bundle string, p specs.Process, stdio Stdio) (pid int, console *os.File, err error) {
+	facts, _ := readFacts(bundle) // without them the system call filter is compiled anew
+	facts.Process.Terminal = p.Terminal
 	if err := r.check(id); err != nil {
 		return 0, nil, err
 	}
-	f, err := os.CreateTemp(r.State, id+".exec-*.json")
+	file, err := r.scratch(id+".exec-*.json", p)
 	if err != nil {
 		return 0, nil, fmt.Errorf("exec in container %s: %w", id, err)
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(raw)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return 0, nil, fmt.Errorf("exec in container %s: %w", id, err)
-	}
-	return r.detached(ctx, id, stdio, p.Terminal, "exec", "--detach", "--process", f.Name())
+	defer os.Remove(file)
+	return r.detached(ctx, id, stdio, facts, "exec", "--detach", "--process", file)
 }
 
 // detached runs a runtime command that leaves a process behind.
-func (r *Runtime) detached(ctx context.Context, id string, stdio Stdio, terminal bool, args ...string) (pid int, console *os.File, err error) {
+func (r *Runtime) detached(ctx context.Context, id string, stdio Stdio, facts facts, args ...string) (pid int, console *os.File, err error) {
+	if err := r.present(); err != nil {
+		return 0, nil, err
+	}
 	c, err := r.prepare(id, stdio)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer c.clean()
+	c.filter = r.filter(ctx, facts.Linux.Seccomp)
+	terminal := facts.Process.Terminal
 	args = append(args, "--pid-file", c.pidFile)
 	var master *receiver
 	if terminal {
@@ -95,11 +94,19 @@ func (r *Runtime) detached(ctx context.Context, id string, stdio Stdio, terminal
 //
 // The runtime stands between the container's pipes and stdio, and copies.
 func (r *Runtime) Run(ctx context.Context, id, bundle string, stdio Stdio, started func(pid int)) (code int, err error) {
+	if err := r.present(); err != nil {
+		return 0, err
+	}
+	facts, err := readFacts(bundle)
+	if err != nil {
+		return 0, err
+	}
 	c, err := r.prepare(id, stdio)
 	if err != nil {
 		return 0, err
 	}
 	defer c.clean()
+	c.filter = r.filter(ctx, facts.Linux.Seccomp)
 	if started != nil {
 		w, err := watch(r.State, filepath.Base(c.pidFile))
 		if err != nil {
@@ -143,6 +150,7 @@ type call struct {
 	id               string
 	stdio            Stdio
 	logFile, pidFile string
+	filter           *os.File // compiled, nil to let the runtime compile it
 }
 
 func (r *Runtime) prepare(id string, stdio Stdio) (*call, error) {
@@ -171,12 +179,18 @@ func (r *Runtime) check(id string) error {
 func (c *call) clean() {
 	os.Remove(c.logFile)
 	os.Remove(c.pidFile)
+	if c.filter != nil {
+		c.filter.Close()
+	}
 }
 
 // cmd is the runtime's command line.
 func (c *call) cmd(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.r.Path, append([]string{"--root", c.r.State, "--log", c.logFile, "--log-format", "json"}, args...)...)
 	detach(cmd)
+	if name := fileName(c.filter); name != "" {
+		cmd.Args[0] = name
+	}
 	// A nil *os.File in an interface would not be nil.
 	if c.stdio.In != nil {
 		cmd.Stdin = c.stdio.In
@@ -213,17 +227,19 @@ func (c *call) pid() (int, error) {
 	return pid, nil
 }
 
-// wantsTerminal looks into the bundle.
-func wantsTerminal(bundle string) (bool, error) {
+// facts are what matters here of a bundle's document.
+type facts struct {
+	Process struct{ Terminal bool }
+	Linux   struct{ Seccomp json.RawMessage }
+}
+
+func readFacts(bundle string) (f facts, err error) {
 	raw, err := os.ReadFile(filepath.Join(bundle, "config.json"))
 	if err != nil {
-		return false, fmt.Errorf("bundle: %w", err)
+		return f, fmt.Errorf("bundle: %w", err)
 	}
-	var spec struct {
-		Process struct{ Terminal bool }
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return f, fmt.Errorf("bundle %s: %w: %w", bundle, err, errdef.ErrInvalid)
 	}
-	if err := json.Unmarshal(raw, &spec); err != nil {
-		return false, fmt.Errorf("bundle %s: %w: %w", bundle, err, errdef.ErrInvalid)
-	}
-	return spec.Process.Terminal, nil
+	return f, nil
 }

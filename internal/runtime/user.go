@@ -45,7 +45,7 @@ func LookupUser(files Files, spec string, extra []string) (User, error) {
 	}
 	found, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, bytes.NewReader(passwd), bytes.NewReader(group))
 	if err != nil {
-		return User{}, lookupError(err)
+		return User{}, errdef.WithHint(lookupError(err), "name a user of the image's /etc/passwd or a number, as in 1000; or make the user in the Dockerfile: RUN adduser -D NAME   (Debian: useradd -m NAME)")
 	}
 	ids := append([]int{found.Uid, found.Gid}, found.Sgids...)
 	if len(extra) > 0 {
@@ -72,8 +72,11 @@ func LookupUser(files Files, spec string, extra []string) (User, error) {
 	if u.Name, err = nameOf(passwd, found.Uid); err != nil {
 		return u, err
 	}
-	return u, mapped(userns.Idmap(), u)
+	return u, Mapped(u)
 }
+
+// Mapped refuses a user who does not exist in the user namespace that this process is in.
+func Mapped(u User) error { return mapped(userns.Idmap(), u) }
 
 // mapped refuses a user whom the kernel could not represent in the user namespace that a plain user's containers run in.
 func mapped(m userns.Map, u User) error {
@@ -81,7 +84,7 @@ func mapped(m userns.Map, u User) error {
 		return nil
 	}
 	return errdef.WithHint(fmt.Errorf("user %d:%d is not among the ids of your user namespace: %w", u.UID, u.GID, errdef.ErrUnsupported),
-		"get a range of ids (strata doctor gives the line for /etc/subuid), or run it as root of the container: -u 0, or as root of the machine")
+		"get a range of ids: "+userns.GrantLine()+"; or run strata as root, or without that user")
 }
 
 // nameOf gives the first name of a uid, or "".

@@ -25,6 +25,9 @@ const (
 type Request struct {
 	Seq  uint64 `json:"seq"` // of the container, chosen by who asks, never used twice
 	Kill bool   `json:"kill,omitempty"`
+	// Filter: this is about no container. The one file that comes with it is a compiled system call filter, for those that
+	// are asked for from now on.
+	Filter bool `json:"filter,omitempty"`
 	// ID is the container's, Bundle its directory, State where the runtime keeps its containers.
 	ID     string `json:"id,omitempty"`
 	Bundle string `json:"bundle,omitempty"`

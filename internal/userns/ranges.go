@@ -2,6 +2,7 @@ package userns
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -9,6 +10,19 @@ import (
 	"strconv"
 	"strings"
 )
+
+// GrantLine is the command that gives the user a range of ids, with what is to be done after it.
+func GrantLine() string {
+	uid := os.Geteuid()
+	if Active() {
+		uid = int(Idmap().UIDs[0].Outside)
+	}
+	name := os.Getenv("USER")
+	if name == "" || name == "root" {
+		name = fmt.Sprintf("$(id -un %d)", uid)
+	}
+	return fmt.Sprintf("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s   (then end %s, or log in again)", name, PauseName)
+}
 
 // Granted reads the ranges that subuid and subgid (files of the format of subuid(5)) grant to the user, by name or by
 // number. A missing file grants nothing.

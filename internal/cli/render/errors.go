@@ -23,10 +23,72 @@ func Error(w io.Writer, err error) {
 	}
 	coloured := colours(w)
 	message := strings.TrimRight(Clean(err.Error()), "\n")
-	fmt.Fprintln(w, paint("strata:", red, coloured), message)
+	fmt.Fprintln(w, paint("strata:", red, coloured), Sentence(message))
 	if hint := errdef.Hint(err); hint != "" {
-		fmt.Fprintln(w, paint("hint:", cyan, coloured), strings.TrimRight(Clean(hint), "\n"))
+		Hint(w, hint)
 	}
+}
+
+// Hint prints what a person may want to type next.
+func Hint(w io.Writer, hint string) {
+	for line := range strings.SplitSeq(strings.TrimRight(Clean(hint), "\n"), "\n") {
+		fmt.Fprintln(w, paint("hint:", cyan, colours(w)), line)
+	}
+}
+
+// Sentence leaves out of an error's text, line by line, the classes of errdef at its end that say nothing new: one that was
+// said just before, by another class or by the system's own words, and "invalid" and its like where a reason stands.
+func Sentence(message string) string {
+	lines := strings.Split(message, "\n")
+	for i, line := range lines {
+		for short := withoutClass(line); short != line; short = withoutClass(line) {
+			line = short
+		}
+		lines[i] = line
+	}
+	return strings.Join(lines, "\n")
+}
+
+// said are the words of the system that say what a class says.
+var said = []struct {
+	class error
+	words []string
+}{
+	{errdef.ErrNotFound, []string{"no such file or directory", "no such process"}},
+	{errdef.ErrDenied, []string{"permission denied", "operation not permitted", "read-only file system"}},
+	{errdef.ErrExists, []string{"file exists"}},
+	{errdef.ErrUnsupported, []string{"operation not supported", "function not implemented"}},
+}
+
+func withoutClass(line string) string {
+	for _, class := range []error{errdef.ErrInvalid, errdef.ErrConflict, errdef.ErrUnavailable, errdef.ErrLimit} {
+		rest, ok := strings.CutSuffix(line, ": "+class.Error())
+		if ok && (strings.Contains(rest, ": ") || len(strings.Fields(rest)) > 3) {
+			return rest
+		}
+	}
+	for _, class := range []error{errdef.ErrNotFound, errdef.ErrDenied, errdef.ErrExists, errdef.ErrUnsupported, errdef.ErrCorrupt} {
+		rest, ok := strings.CutSuffix(line, ": "+class.Error())
+		if ok && (strings.HasSuffix(rest, class.Error()) || tells(rest, class)) {
+			return rest
+		}
+	}
+	return line
+}
+
+// tells reports whether the end of text says what the class says.
+func tells(text string, class error) bool {
+	if class == errdef.ErrNotFound && strings.HasPrefix(strings.ToLower(text), "no such ") {
+		return true
+	}
+	for _, s := range said {
+		for _, w := range s.words {
+			if s.class == class && strings.HasSuffix(text, w) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // The colours in use, as parameters of SGR.

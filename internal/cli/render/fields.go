@@ -33,9 +33,16 @@ func Text(s string, width int, noTrunc bool) string {
 	return Ellipsis(s, width)
 }
 
-// Command is a container's command line as `ps` shows it: quoted, 20 characters of it unless noTrunc.
+// Command is a container's command line as `ps` shows it: quoted, 20 characters of it unless noTrunc. Arguments with
+// blanks stand in single quotes.
 func Command(path string, args []string, noTrunc bool) string {
-	line := strings.Join(append([]string{path}, args...), " ")
+	line := path
+	for _, arg := range args {
+		if strings.Contains(arg, " ") {
+			arg = "'" + arg + "'"
+		}
+		line += " " + arg
+	}
 	return strconv.Quote(Text(line, 20, noTrunc))
 }
 

@@ -106,6 +106,13 @@ type HostConfig struct {
 	MaskedPaths     []string
 	ReadonlyPaths   []string
 	Init            *bool `json:",omitempty"`
+
+	BlkioWeight       uint16
+	CPUPeriod         int64 `json:"CpuPeriod"`
+	CPUQuota          int64 `json:"CpuQuota"`
+	CpusetCpus        string
+	CpusetMems        string
+	MemoryReservation int64
 }
 
 // LogConfig says how a container's output is kept.

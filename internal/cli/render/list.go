@@ -107,7 +107,7 @@ func (l List) template(w io.Writer, t reflect.Type, rows reflect.Value) error {
 		return &templateError{"failed to execute template: " + err.Error()}
 	}
 	head.WriteByte('\n')
-	tw := newTabs(w)
+	tw := newTabs(w, 10)
 	if err := write(tw, &head); err != nil {
 		return err
 	}
@@ -119,7 +119,11 @@ func (l List) template(w io.Writer, t reflect.Type, rows reflect.Value) error {
 
 // Table prints a heading and cells, made clean, in docker's layout: columns at least ten wide, three spaces between.
 func Table(w io.Writer, headings []string, rows [][]string) error {
-	tw := newTabs(w)
+	return tableWidth(w, 10, headings, rows)
+}
+
+func tableWidth(w io.Writer, least int, headings []string, rows [][]string) error {
+	tw := newTabs(w, least)
 	var b bytes.Buffer
 	b.WriteString(strings.Join(headings, "\t"))
 	b.WriteByte('\n')
@@ -138,7 +142,9 @@ func Table(w io.Writer, headings []string, rows [][]string) error {
 	return tw.Flush()
 }
 
-func newTabs(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 10, 1, 3, ' ', 0) }
+func newTabs(w io.Writer, least int) *tabwriter.Writer {
+	return tabwriter.NewWriter(w, least, 1, 3, ' ', 0)
+}
 
 func jsonLines(w io.Writer, rows reflect.Value) error {
 	var b bytes.Buffer

@@ -16,7 +16,7 @@ func containers() []render.ContainerRow {
 	return []render.ContainerRow{
 		{
 			ID: "aaaaaaaaaaaa", Image: "nginx:latest",
-			Command:   render.Command("nginx", []string{"-g", "'daemon off;'", "--long-long"}, false),
+			Command:   render.Command("nginx", []string{"-g", "daemon off;", "--long-long"}, false),
 			CreatedAt: "2026-11-21 00:44:11 +0000 UTC", RunningFor: "5 minutes ago", Status: "Up 5 minutes", State: "running",
 			Names: "web", Networks: "host", Size: render.ContainerSize(1234, 123456789),
 			Mounts: "/very/long/sou…,dddddddddddddd…", LocalVolumes: "1",

@@ -193,7 +193,7 @@ func (v *plainVertex) end(e progress.Event) {
 	case progress.Canceled:
 		v.say("CANCELED")
 	case progress.Failed:
-		v.say("ERROR: %s", oneLine(e.Error))
+		v.say("ERROR: %s", oneLine(Sentence(e.Error)))
 	default:
 		v.because(e.Note)
 		v.say("DONE %.1fs", e.Time.Sub(v.started).Seconds())

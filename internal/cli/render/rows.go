@@ -90,3 +90,15 @@ type DiskUsageRow struct {
 func DiskUsageColumns() []string {
 	return []string{"Type", "TotalCount", "Active", "Size", "Reclaimable"}
 }
+
+// SearchRow is a line of `search`.
+type SearchRow struct {
+	Description string // [Text] of 45
+	IsAutomated string `heading:"AUTOMATED"`
+	IsOfficial  string `heading:"OFFICIAL"` // "[OK]" or nothing
+	Name        string
+	StarCount   string `heading:"STARS"`
+}
+
+// SearchColumns are the columns of `search`.
+func SearchColumns() []string { return []string{"Name", "Description", "StarCount", "IsOfficial"} }

@@ -20,6 +20,17 @@ func HumanSizePrecision(bytes int64, digits int) string {
 	return fmt.Sprintf("%.*g%s", digits, size, units[i])
 }
 
+// BinarySize is a size of memory as docker writes it: binary units, four significant digits ("12.35MiB").
+func BinarySize(bytes int64) string {
+	units := [...]string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+	size, i := float64(bytes), 0
+	for i < len(units)-1 && size >= 1024 {
+		size /= 1024
+		i++
+	}
+	return fmt.Sprintf("%.4g%s", size, units[i])
+}
+
 // roundsUp reports whether size, below 1000, is written as 1000: "%.3g" would make that "1e+03".
 func roundsUp(size float64, digits int) bool {
 	half := 0.5

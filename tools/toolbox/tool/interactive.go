@@ -16,7 +16,8 @@ import (
 // interactive reads commands at a terminal, with line editing and history. It asks the terminal no questions, as gosh's
 // editor does, which waits for an answer that a terminal without a person may never give.
 func (p *Proc) interactive(params []string) error {
-	runner, err := interp.New(interp.StdIO(os.Stdin, os.Stdout, os.Stderr), interp.Params(params...), interp.Interactive(true))
+	runner, err := interp.New(interp.StdIO(os.Stdin, os.Stdout, os.Stderr), interp.Params(params...), interp.Interactive(true),
+		interp.ExecHandlers(command))
 	if err != nil {
 		return err
 	}

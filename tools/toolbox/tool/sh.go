@@ -98,7 +98,7 @@ func (p *Proc) interpret(prog *syntax.File, params []string) error {
 				if execNext {
 					become(interp.HandlerCtx(ctx), args)
 				}
-				return next(ctx, args)
+				return command(next)(ctx, args)
 			}
 		}),
 	)

@@ -1,0 +1,212 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"strata/internal/errdef"
+	"strata/internal/mount"
+	"strata/internal/rootfs"
+)
+
+// fileTree is a container's files as docker's cp sees them: its root file system with the volumes and directories of the
+// host that are mounted in it, without what only its processes have: /proc, /sys, /dev, tmpfs.
+type fileTree struct {
+	root     *rootfs.Root
+	mounts   []specs.Mount // all that the container has, outer ones first
+	readOnly bool          // the root file system
+}
+
+// withTree shows the container's files in the empty directory dir while fn runs, privately. A stopped container cannot be
+// started meanwhile. fn may use the tree from any goroutine.
+//
+// A running container's root is a copy of the mount it was started on: nothing that its processes mount or link since can
+// lead out of it or stop us.
+func (s *Store) withTree(ctx context.Context, rec Record, dir string, fn func(t *fileTree) error) error {
+	for {
+		if rec.State.Alive() {
+			return s.runningTree(rec, dir, fn)
+		}
+		l, err := s.lock(ctx, rec.ID)
+		if cur, e := s.records.Get(rec.ID); errors.Is(err, errdef.ErrConflict) && e == nil && cur.State.Alive() {
+			rec = cur
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		// What unlock cannot give up goes with the process.
+		defer func() { _ = s.unlock(rec.ID, l, verdict{}) }()
+		if rec, err = s.records.Get(rec.ID); err != nil {
+			return err
+		}
+		if rec.State.Alive() {
+			if err := s.bury(ctx, &rec); err != nil {
+				return err
+			}
+		}
+		return s.stoppedTree(rec, dir, fn)
+	}
+}
+
+func (s *Store) runningTree(rec Record, dir string, fn func(t *fileTree) error) error {
+	mounts, err := bundleMounts(filepath.Join(s.RunDir(rec.ID), "bundle"))
+	if err != nil {
+		return fmt.Errorf("container %s: %w", rec.Name, err)
+	}
+	pidfd, err := openProcess(rec.State)
+	if err != nil {
+		return fmt.Errorf("container %s: %w", rec.Name, err)
+	}
+	process := os.NewFile(uintptr(pidfd), "container")
+	defer process.Close()
+	tree, err := mount.CloneRoot(process)
+	if err != nil {
+		return fmt.Errorf("container %s: %w", rec.Name, err)
+	}
+	defer tree.Close()
+	return mount.Private(func() error {
+		if err := mount.Attach(tree, dir); err != nil {
+			return err
+		}
+		return errors.Join(s.showMounts(rec, dir, mounts, fn), mount.Unmount(dir))
+	})
+}
+
+// bundleMounts reads what the runtime was told to mount.
+func bundleMounts(bundle string) ([]specs.Mount, error) {
+	raw, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	if err != nil {
+		return nil, err
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(raw, &spec); err != nil {
+		return nil, fmt.Errorf("bundle: %w: %w", err, errdef.ErrCorrupt)
+	}
+	return spec.Mounts, nil
+}
+
+func (s *Store) stoppedTree(rec Record, dir string, fn func(t *fileTree) error) error {
+	return mount.Private(func() error {
+		if err := s.opt.Rootfs.Mount(rec.Layers, rootfs.Mount{Target: dir, Writable: s.Dir(rec.ID)}); err != nil {
+			return fmt.Errorf("container %s: %w", rec.Name, err)
+		}
+		mounts, err := s.mountPoints(&rec, dir)
+		if err != nil {
+			return errors.Join(fmt.Errorf("container %s: %w", rec.Name, err), mount.Unmount(dir))
+		}
+		return errors.Join(s.showMounts(rec, dir, mounts, fn), mount.Unmount(dir))
+	})
+}
+
+// mountPoints makes the mount points of a container that is not running and notes them in its record.
+func (s *Store) mountPoints(rec *Record, dir string) ([]specs.Mount, error) {
+	root, err := rootfs.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	mounts, err := s.mounts(*rec, root)
+	if err != nil {
+		return nil, err
+	}
+	mounts = lastWins(mounts)
+	before := len(rec.Stubs)
+	if err := makeStubs(rec, root, mounts); err != nil {
+		return nil, err
+	}
+	if len(rec.Stubs) == before {
+		return mounts, nil
+	}
+	return mounts, s.put(*rec)
+}
+
+// showMounts mounts into the tree at dir what of the host the container has, and runs fn.
+func (s *Store) showMounts(rec Record, dir string, mounts []specs.Mount, fn func(t *fileTree) error) error {
+	root, err := rootfs.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, m := range mounts {
+		if m.Type != "bind" || kernelPath(m.Destination) != "" {
+			continue
+		}
+		if err := showMount(root, m); err != nil {
+			return fmt.Errorf("container %s: %w", rec.Name, err)
+		}
+	}
+	return fn(&fileTree{root, mounts, rec.Host.ReadonlyRootfs})
+}
+
+func showMount(root *rootfs.Root, m specs.Mount) error {
+	at, err := root.Open(m.Destination, unix.O_PATH, 0)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil // below a tmpfs, or the container took the place away
+	}
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	return mount.BindOn(m.Source, at, slices.Contains(m.Options, "ro"), true)
+}
+
+// kernelPath is the place of a kernel's file system that p is in, or "".
+func kernelPath(p string) string {
+	for _, k := range []string{"/proc", "/sys", "/dev"} {
+		if within(p, k) {
+			return k
+		}
+	}
+	return ""
+}
+
+func within(p, dir string) bool {
+	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// covering is the innermost mount that the path, which has no links, lies in.
+func (t *fileTree) covering(p string) (found specs.Mount) {
+	for _, m := range t.mounts {
+		if dest := path.Clean(m.Destination); within(p, dest) && len(dest) >= len(path.Clean(found.Destination)) {
+			found = m
+		}
+	}
+	return found
+}
+
+// reachable refuses a path, without links, in a file system that only the container's processes have. use is the command
+// that reaches it from inside.
+func (t *fileTree) reachable(p, ref, use string) error {
+	where := kernelPath(p)
+	if m := t.covering(p); where == "" && m.Type == "tmpfs" {
+		where = path.Clean(m.Destination)
+	}
+	if where == "" {
+		return nil
+	}
+	return errdef.WithHint(fmt.Errorf("%s: %s is a file system of the running container's own: %w", p, where, errdef.ErrUnsupported),
+		fmt.Sprintf("reach it from inside: strata exec -i %s sh -c '%s %s'", ref, use, p))
+}
+
+// writable refuses what is mounted read-only, in docker's words.
+func (t *fileTree) writable(p string) error {
+	m := t.covering(p)
+	switch {
+	case m.Destination != "" && slices.Contains(m.Options, "ro"):
+		return &wordedError{"mounted volume is marked read-only", errdef.ErrDenied}
+	case m.Destination == "" && t.readOnly:
+		return &wordedError{"container rootfs is marked read-only", errdef.ErrDenied}
+	}
+	return nil
+}

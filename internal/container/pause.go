@@ -1,0 +1,109 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/cgroup"
+	"strata/internal/errdef"
+)
+
+// Pause freezes the container's processes. It takes a control group of its own.
+func (s *Store) Pause(ctx context.Context, rec Record) error {
+	switch {
+	case !rec.State.Alive():
+		return fmt.Errorf("container %s is not running: %w", rec.Name, errdef.ErrConflict)
+	case rec.State.Status == Paused:
+		return fmt.Errorf("container %s is already paused: %w", rec.Name, errdef.ErrConflict)
+	}
+	if err := s.freezable(rec); err != nil {
+		return fmt.Errorf("container %s cannot be paused: %w", rec.Name, err)
+	}
+	// The record first: a container that is said to be paused can be unpaused, whether it is frozen or not.
+	if err := s.setStatus(ctx, rec.ID, Running, Paused); err != nil {
+		return err
+	}
+	err := s.opt.Runtime.Pause(ctx, rec.ID)
+	if err != nil {
+		return errors.Join(err, s.setStatus(context.WithoutCancel(ctx), rec.ID, Paused, Running))
+	}
+	s.Emit(rec, "pause")
+	return nil
+}
+
+// Unpause thaws them. It also helps a container that whoever froze it for a moment left so, being killed.
+func (s *Store) Unpause(ctx context.Context, rec Record) error {
+	if rec.State.Status != Paused && !s.frozenNow(rec) {
+		return fmt.Errorf("container %s is not paused: %w", rec.Name, errdef.ErrConflict)
+	}
+	if err := s.thaw(ctx, rec); err != nil {
+		return err
+	}
+	s.Emit(rec, "unpause")
+	return nil
+}
+
+// freezable says why the container cannot be frozen.
+func (s *Store) freezable(rec Record) error {
+	g, err := cgroup.Machine().Of(rec.State.Pid, rec.ID)
+	if err == nil && g.Freezable() {
+		return nil
+	}
+	if err := cgroup.Machine().Check(cgroup.Freeze, s.opt.Userns); err != nil {
+		return err
+	}
+	return fmt.Errorf("its processes are in no control group that can be frozen: %w", errdef.ErrUnsupported)
+}
+
+// frozenNow reports whether the container's processes stand still, whatever the record says.
+func (s *Store) frozenNow(rec Record) bool {
+	if !rec.State.Alive() {
+		return false
+	}
+	g, err := cgroup.Machine().Of(rec.State.Pid, rec.ID)
+	return err == nil && g.Frozen()
+}
+
+// thaw lets a frozen container go on, and its record say so. One that has ended meanwhile is no error.
+func (s *Store) thaw(ctx context.Context, rec Record) error {
+	if s.frozenNow(rec) {
+		if err := s.opt.Runtime.Resume(ctx, rec.ID); err != nil && s.frozenNow(rec) {
+			return err
+		}
+	}
+	err := s.setStatus(ctx, rec.ID, Paused, Running)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// killFrozen kills the first process of a container that its supervisor left. With version 1 of control groups a frozen
+// process does not die before it is thawed.
+func (s *Store) killFrozen(ctx context.Context, rec Record) error {
+	if !s.frozenNow(rec) {
+		return nil
+	}
+	if err := signalProcess(rec.State, unix.SIGKILL); err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return err
+	}
+	if err := s.opt.Runtime.Resume(ctx, rec.ID); err != nil && s.frozenNow(rec) {
+		return err
+	}
+	return nil
+}
+
+// setStatus changes from into to, if the container is still in from: its supervisor may have recorded the end meanwhile.
+func (s *Store) setStatus(ctx context.Context, id string, from, to Status) error {
+	return s.records.Locked(ctx, id, func() error {
+		rec, err := s.records.Get(id)
+		if err != nil || rec.State.Status != from {
+			return err
+		}
+		rec.State.Status = to
+		return s.records.PutVolatile(id, rec)
+	})
+}

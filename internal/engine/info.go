@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"strata/internal/container"
+	"strata/internal/doctor"
+	"strata/internal/errdef"
+	"strata/internal/runtime"
+	"strata/internal/userns"
+)
+
+// Info is what `info` tells: of the store, of the machine, of how both are set up.
+type Info struct {
+	// Running, Paused and Stopped count containers.
+	Running, Paused, Stopped int
+	Images                   int
+	Machine                  doctor.Facts
+	// Runtimes of this machine; the one that is taken stands first.
+	Runtimes []runtime.Runtime
+	// Rootless says that a user's own store is looked at, in a user namespace; Userxattr how overlays are mounted there.
+	Rootless, Userxattr bool
+	Settings            []Setting
+	// Warnings are what will not work here.
+	Warnings []string
+}
+
+// Setting is one thing that was set, and where: a flag, an environment variable, a file, or "default".
+type Setting struct{ Name, Value, Origin string }
+
+// Info looks at the store and the machine.
+func (e *Engine) Info(ctx context.Context) (Info, error) {
+	look := doctor.Options{Root: e.opts.Root, Run: e.opts.Run, Runtime: e.opts.Runtime}
+	info := Info{Machine: doctor.Look(look), Rootless: userns.Active(), Userxattr: userns.Active(), Settings: e.settings(ctx)}
+	for _, check := range doctor.Quick(ctx, look) {
+		if check.Status != doctor.OK {
+			info.Warnings = append(info.Warnings, check.Name+": "+check.Detail)
+		}
+	}
+	if err := e.infoRuntimes(&info); err != nil {
+		return info, err
+	}
+	images, err := e.images.List(ctx)
+	if err != nil {
+		info.Warnings = append(info.Warnings, err.Error()) // the images that can be read are counted
+	}
+	info.Images = len(images)
+	s, err := e.Containers()
+	if err != nil {
+		return info, err
+	}
+	all, err := s.List(ctx)
+	for _, rec := range all {
+		switch rec.State.Status {
+		case container.Running:
+			info.Running++
+		case container.Paused:
+			info.Paused++
+		default:
+			info.Stopped++
+		}
+	}
+	return info, err
+}
+
+func (e *Engine) infoRuntimes(info *Info) error {
+	taken, err := e.findRuntime()
+	if errors.Is(err, errdef.ErrUnavailable) {
+		info.Warnings = append(info.Warnings, err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	info.Runtimes = []runtime.Runtime{*taken}
+	for _, r := range runtime.Installed() {
+		if r.Path != taken.Path && r.Name() != taken.Name() {
+			info.Runtimes = append(info.Runtimes, r)
+		}
+	}
+	return nil
+}
+
+// settings tells what was set, and where.
+func (e *Engine) settings(ctx context.Context) []Setting {
+	owner := os.Geteuid()
+	if userns.Active() {
+		owner = int(userns.Idmap().UIDs[0].Outside)
+	}
+	all := []Setting{
+		{"root", e.opts.Root, origin(e.opts.Root, "STRATA_ROOT", ownRoot())},
+		{"run-dir", e.opts.Run, origin(e.opts.Run, "STRATA_RUN", "/run/strata", filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "strata"),
+			filepath.Join("/tmp", "strata-"+strconv.Itoa(owner)))},
+	}
+	for _, name := range []string{"http-proxy", "https-proxy", "no-proxy"} {
+		variable := strings.ReplaceAll(name, "-", "_")
+		for _, variable := range []string{strings.ToUpper(variable), variable} {
+			if value := os.Getenv(variable); value != "" {
+				all = append(all, Setting{name, withoutPassword(value), variable})
+				break
+			}
+		}
+	}
+	return append(all, e.registrySettings(ctx)...)
+}
+
+// registrySettings tells which file sets mirrors and the like for a registry. A file that cannot be read is told of too.
+func (e *Engine) registrySettings(ctx context.Context) []Setting {
+	var all []Setting
+	set, err := e.registries().Config(ctx)
+	for _, s := range set {
+		var says []string
+		if len(s.Mirrors) > 0 {
+			says = append(says, "mirrors "+strings.Join(s.Mirrors, " "))
+		}
+		if s.Server != "" {
+			says = append(says, "server "+s.Server)
+		}
+		if len(s.Insecure) > 0 {
+			says = append(says, "insecure "+strings.Join(s.Insecure, " "))
+		}
+		all = append(all, Setting{"registry " + s.Registry, strings.Join(says, ", "), s.File})
+	}
+	if err != nil {
+		all = append(all, Setting{"registries", "not all can be read: " + err.Error(), "hosts.toml"})
+	}
+	return all
+}
+
+// origin is where a directory was set. In the user's namespace the variables are always there, so they prove nothing.
+func origin(value, variable string, defaults ...string) string {
+	for _, d := range defaults {
+		if value == d {
+			return "default"
+		}
+	}
+	if abs, err := filepath.Abs(os.Getenv(variable)); err == nil && abs == value {
+		return variable
+	}
+	return "default"
+}
+
+// withoutPassword hides the user and the password that a proxy's address may have.
+func withoutPassword(address string) string {
+	scheme, rest, found := strings.Cut(address, "://")
+	if !found {
+		scheme, rest = "", address
+	} else {
+		scheme += "://"
+	}
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
+		return address
+	}
+	return scheme + "xxxxx:xxxxx" + rest[at:]
+}

@@ -1,0 +1,45 @@
+package mount
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// CloneRoot gives a copy of the mount that is the root of the mount namespace ns, without what is mounted in it: the file
+// system that a container was started on, free of what it has mounted since. The copy is nowhere; [Attach] shows it.
+func CloneRoot(ns *os.File) (*os.File, error) {
+	var tree *os.File
+	err := Join(ns, func() error {
+		fd, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		if err != nil {
+			return fmt.Errorf("root of a mount namespace: %w", classify(err))
+		}
+		tree = os.NewFile(uintptr(fd), "/")
+		return nil
+	})
+	return tree, err
+}
+
+// Attach mounts a copy made by [CloneRoot] at the directory target.
+func Attach(tree *os.File, target string) error {
+	err := unix.MoveMount(int(tree.Fd()), "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("mount at %s: %w", target, classify(err))
+	}
+	return nil
+}
+
+// BindOn is [Bind] at a place that is open already (O_PATH will do), and so cannot be led elsewhere by who changes names.
+func BindOn(source string, target *os.File, readonly, recursive bool) error {
+	tree, err := openBind(source, readonly, recursive)
+	if err == nil {
+		err = unix.MoveMount(tree, "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+		unix.Close(tree)
+	}
+	if err != nil {
+		return fmt.Errorf("bind %s at %s: %w", source, target.Name(), classify(err))
+	}
+	return nil
+}
