@@ -16,6 +16,8 @@ if [ "${1-}" = --real ]; then
 	want podman podman
 	want dockerd docker.io
 	want runc runc
+	want docker-registry docker-registry
+	want npm npm
 fi
 
 [ -n "$missing" ] || exit 0

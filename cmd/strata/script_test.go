@@ -30,6 +30,7 @@ func TestScriptsReal(t *testing.T) {
 		t.Skip("needs the package registries: run make test-real")
 	}
 	b := newBed(t)
+	t.Run("tutorial", func(t *testing.T) { testTutorial(t, b) })
 	runScripts(t, "testdata/real", b)
 }
 
@@ -132,7 +133,7 @@ func runScripts(t *testing.T, dir string, b *bed) {
 			for _, name := range []string{"GOPROXY", "GOFLAGS", "GONOSUMDB", "GONOSUMCHECK", "GOSUMDB"} {
 				env.Setenv(name, os.Getenv(name))
 			}
-			env.Defer(func() { teardown(programs, env, root, run) })
+			env.Defer(func() { teardown(programs, env.Vars, root, run) })
 			return b.setup(env)
 		},
 		Condition: func(cond string) (bool, error) {
@@ -151,28 +152,29 @@ func runScripts(t *testing.T, dir string, b *bed) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"httpget":  httpget,
-			"freeport": freeport,
-			"waitfor":  waitfor,
-			"sameset":  sameset,
-			"mkbig":    mkbig,
-			"registry": startRegistry,
-			"terminal": terminalCommand,
-			"mkelf":    mkelf,
+			"httpget":    httpget,
+			"freeport":   freeport,
+			"waitfor":    waitfor,
+			"sameset":    sameset,
+			"mkbig":      mkbig,
+			"registry":   startRegistry,
+			"terminal":   terminalCommand,
+			"mkelf":      mkelf,
+			"fileserver": fileServer,
 		},
 	})
 }
 
 // teardown ends what a script left running and removes a store whose files may belong to a namespaced user.
-func teardown(programs string, env *testscript.Env, root, run string) {
+func teardown(programs string, env []string, root, run string) {
 	strata := func(args ...string) {
 		cmd := exec.Command(filepath.Join(programs, "strata"), args...)
-		cmd.Env = env.Vars
+		cmd.Env = env
 		cmd.Dir = "/"
 		cmd.Run()
 	}
 	ids := exec.Command(filepath.Join(programs, "strata"), "ps", "-aq")
-	ids.Env = env.Vars
+	ids.Env = env
 	out, _ := ids.Output()
 	for _, id := range strings.Fields(string(out)) {
 		strata("rm", "-f", id)

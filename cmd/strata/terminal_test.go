@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -79,11 +80,24 @@ func (t *terminal) watch() {
 	}
 }
 
-// text is what was shown, without carriage returns.
+// control is what a terminal obeys and does not show.
+var control = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")
+
+// screen is what can be read in the end: a line that was written over stands there once.
+func (t *terminal) screen() string {
+	lines := strings.Split(strings.ReplaceAll(t.text(), "\r\n", "\n"), "\n")
+	for i, line := range lines {
+		line = strings.TrimRight(line, "\r")
+		lines[i] = line[strings.LastIndex(line, "\r")+1:]
+	}
+	return strings.Join(lines, "\n")
+}
+
+// text is all that was shown.
 func (t *terminal) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.ReplaceAll(t.seen.String(), "\r", "")
+	return control.ReplaceAllString(t.seen.String(), "")
 }
 
 // expect waits until one of the texts was shown after what was expected before.
@@ -149,7 +163,7 @@ func terminalCommand(ts *testscript.TestScript, neg bool, args []string) {
 		cmd.Process.Kill()
 	}
 	ended := t.end(patience)
-	ts.Check(os.WriteFile(ts.MkAbs("screen"), []byte(t.text()), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("screen"), []byte(t.screen()), 0o644))
 	if err != nil {
 		ts.Fatalf("%v", err)
 	}

@@ -2,7 +2,6 @@ package archive
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -34,6 +33,8 @@ type SaveOptions struct {
 	// Compression is "none" (or ""), "gzip" or "zstd". It is of the whole stream for Docker, whose layers are always
 	// plain, and of each layer for OCI.
 	Compression string
+	// Layers is the compression of each layer for either format, instead of Compression; "" is none.
+	Layers string
 	// Level of the compression; 0 is its default.
 	Level int
 	// TempDir is where a compressed layer lies until its digest is known. Needed for OCI with compression only.
@@ -43,6 +44,8 @@ type SaveOptions struct {
 // Item is one image to save.
 type Item struct {
 	Image image.Image
+	// Index that Image is a member of, to be saved with all its members; nil saves Image alone.
+	Index *image.Index
 	// Names in full, with tags; none saves the image without a name.
 	Names []string
 }
@@ -73,11 +76,17 @@ func (o SaveOptions) check() error {
 	if o.Format != Docker && o.Format != OCI {
 		return fmt.Errorf("archive format %.40q: want %s or %s: %w", string(o.Format), Docker, OCI, errdef.ErrInvalid)
 	}
+	if o.Layers != "" {
+		return layer.CheckCompression(o.Layers, o.Level)
+	}
 	return layer.CheckCompression(o.Compression, o.Level)
 }
 
 // split says what the compression is of.
 func (o SaveOptions) split() (whole, perLayer string) {
+	if o.Layers != "" {
+		return "", o.Layers
+	}
 	if o.Format == Docker {
 		return o.Compression, ""
 	}
@@ -89,10 +98,14 @@ func mergeItems(items []Item) []Item {
 	var merged []Item
 	at := map[digest.Digest]int{}
 	for _, item := range items {
-		i, seen := at[item.Image.ID]
+		id := item.Image.ID
+		if item.Index != nil {
+			id = item.Index.Descriptor.Digest
+		}
+		i, seen := at[id]
 		if !seen {
-			i, at[item.Image.ID] = len(merged), len(merged)
-			merged = append(merged, Item{Image: item.Image})
+			i, at[id] = len(merged), len(merged)
+			merged = append(merged, Item{Image: item.Image, Index: item.Index})
 		}
 		for _, name := range item.Names {
 			if !slices.Contains(merged[i].Names, name) {
@@ -103,9 +116,30 @@ func mergeItems(items []Item) []Item {
 	return merged
 }
 
+// output is what an archive is written into: a tar or a directory.
+type output interface {
+	dir(name string) error
+	file(name string, data []byte) error
+	copy(name string, size int64, r io.Reader) error
+	close() error
+}
+
+// SaveDir writes the images into the directory dir, as an OCI layout; what it names is the images and nothing else.
+func SaveDir(ctx context.Context, dir string, items []Item, layers LayerReader, o SaveOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	if o.Format != OCI {
+		return fmt.Errorf("archive format %s in a directory: %w", o.Format, errdef.ErrUnsupported)
+	}
+	_, perLayer := o.split()
+	s := &saver{out: &dirWriter{root: dir, written: map[string]bool{}}, layers: layers, o: o, compression: perLayer, written: map[oci.DiffID]ocispec.Descriptor{}}
+	return s.save(ctx, mergeItems(items))
+}
+
 // saver is one archive being written: layers as they come, documents last.
 type saver struct {
-	out         *tarWriter
+	out         output
 	layers      LayerReader
 	o           SaveOptions
 	compression string // of each layer
@@ -142,48 +176,62 @@ func (s *saver) save(ctx context.Context, items []Item) error {
 	return s.out.close()
 }
 
-// image writes one image's blobs and gives what index.json and manifest.json say of it.
+// image writes the blobs of one item and gives what index.json and manifest.json say of it.
 func (s *saver) image(ctx context.Context, item Item) ([]ocispec.Descriptor, dockerManifest, error) {
-	img := item.Image
+	desc, entry, err := s.manifest(ctx, item.Image)
+	if err == nil && item.Index != nil {
+		desc, err = s.index(ctx, *item.Index)
+	}
+	// In full, as podman writes them: it would take "ubuntu" for localhost/ubuntu. Docker reads both.
+	entry.RepoTags = append(entry.RepoTags, item.Names...)
+	return descriptors(desc, item.Names), entry, err
+}
+
+// index writes every member, then the index of them as they stand in the archive.
+func (s *saver) index(ctx context.Context, x image.Index) (ocispec.Descriptor, error) {
+	var members []ocispec.Descriptor
+	for _, m := range x.Members {
+		desc, _, err := s.manifest(ctx, m)
+		if err != nil {
+			return desc, err
+		}
+		members = append(members, desc)
+	}
+	raw, err := x.WithManifests(members)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	desc := ocispec.Descriptor{MediaType: x.Descriptor.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+	return desc, s.out.file(blobName(desc.Digest), raw)
+}
+
+// manifest writes one image's blobs and gives its manifest's descriptor.
+func (s *saver) manifest(ctx context.Context, img image.Image) (ocispec.Descriptor, dockerManifest, error) {
 	entry := dockerManifest{Config: blobName(img.ID), Layers: []string{}}
 	var layers []ocispec.Descriptor
 	for _, id := range img.DiffIDs() {
 		desc, err := s.layer(ctx, id)
 		if err != nil {
-			return nil, entry, err
+			return desc, entry, err
 		}
 		layers = append(layers, desc)
 		entry.Layers = append(entry.Layers, blobName(desc.Digest))
 	}
-	raw, _, err := img.WithLayers(layers)
+	raw, mediaType, err := img.WithLayers(layers)
 	if err != nil {
-		return nil, entry, err
+		return ocispec.Descriptor{}, entry, err
 	}
 	for _, blob := range [][]byte{img.RawConfig, raw} {
 		if err := s.out.file(blobName(digest.FromBytes(blob)), blob); err != nil {
-			return nil, entry, err
+			return ocispec.Descriptor{}, entry, err
 		}
 	}
-	// In full, as podman writes them: it would take "ubuntu" for localhost/ubuntu. Docker reads both.
-	entry.RepoTags = append(entry.RepoTags, item.Names...)
-	return descriptors(img, raw, item.Names), entry, nil
+	platform := img.Platform()
+	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw)), Platform: &platform}, entry, nil
 }
 
 // descriptors are the entries of index.json: one for each name, or one without.
-func descriptors(img image.Image, rawManifest []byte, names []string) []ocispec.Descriptor {
-	var m ocispec.Manifest
-	mediaType := ocispec.MediaTypeImageManifest
-	if err := json.Unmarshal(rawManifest, &m); err == nil && m.MediaType != "" {
-		mediaType = m.MediaType
-	}
-	desc := ocispec.Descriptor{
-		MediaType: mediaType,
-		Digest:    digest.FromBytes(rawManifest),
-		Size:      int64(len(rawManifest)),
-		Platform: &ocispec.Platform{
-			OS: img.Config.OS, Architecture: img.Config.Architecture, Variant: img.Config.Variant, OSVersion: img.Config.OSVersion,
-		},
-	}
+func descriptors(desc ocispec.Descriptor, names []string) []ocispec.Descriptor {
 	if len(names) == 0 {
 		return []ocispec.Descriptor{desc}
 	}

@@ -27,11 +27,15 @@ type Context struct {
 	ignore     *dockerfile.Ignore
 	ignoreName string
 	index      *statIndex
+	// from is where it was fetched from, "" for a directory of the user's own.
+	from string
 
 	walk func() error
 	// Of the build that walks it: where progress goes, and the Dockerfile's name for messages.
 	sink       progress.Sink
 	dockerfile string
+	// What progress calls the walk, in buildx's words.
+	vertex, title string
 
 	root *rootfs.Root
 	tree *tree
@@ -53,12 +57,22 @@ func NewContext(dir string, ignore *dockerfile.Ignore, ignoreName, cacheDir stri
 	case !info.IsDir():
 		return nil, fmt.Errorf("build context %q is not a directory: %w", dir, errdef.ErrInvalid)
 	}
-	c := &Context{dir: abs, ignore: ignore, ignoreName: ignoreName, index: newStatIndex(cacheDir, abs), sink: progress.Discard}
+	c := &Context{dir: abs, ignore: ignore, ignoreName: ignoreName, index: newStatIndex(cacheDir, abs), sink: progress.Discard, vertex: contextVertex, title: contextName}
 	c.walk = sync.OnceValue(c.reported)
 	return c, nil
 }
 
-// contextVertex is what progress calls the walk, in buildx's words.
+// NewFetchedContext is [NewContext] for what was fetched from somewhere into dir, for this build alone.
+func NewFetchedContext(dir, from string, ignore *dockerfile.Ignore, ignoreName string) (*Context, error) {
+	c, err := NewContext(dir, ignore, ignoreName, "")
+	if err != nil {
+		return nil, err
+	}
+	c.index, c.from = newFetchedIndex(), from
+	return c, nil
+}
+
+// The build's own context in the progress.
 const (
 	contextVertex = "context"
 	contextName   = "[internal] load build context"
@@ -67,7 +81,7 @@ const (
 // reported is load, told to the sink: how many files there are, and how large they are. None of them is moved.
 func (c *Context) reported() error {
 	emit := func(e progress.Event) {
-		e.Time, e.Vertex, e.Name = time.Now(), contextVertex, contextName
+		e.Time, e.Vertex, e.Name = time.Now(), c.vertex, c.title
 		c.sink.Emit(e)
 	}
 	emit(progress.Event{State: progress.Started})
@@ -79,6 +93,13 @@ func (c *Context) reported() error {
 	emit(progress.Event{State: progress.Status, Current: size, Note: fmt.Sprintf("%d files:", files)})
 	emit(progress.Event{State: progress.Done})
 	return nil
+}
+
+// Close gives up the context's directory. Nothing is read any more.
+func (c *Context) Close() {
+	if c != nil && c.root != nil {
+		c.root.Close()
+	}
 }
 
 // load opens the root and lists the tree.

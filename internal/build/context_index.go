@@ -61,6 +61,9 @@ func newStatIndex(cacheDir, contextDir string) *statIndex {
 	return &statIndex{file: filepath.Join(cacheDir, hex.EncodeToString(sum[:16]))}
 }
 
+// newFetchedIndex is of files that are there for one build only: nothing is kept.
+func newFetchedIndex() *statIndex { return &statIndex{} }
+
 // newLayerIndex is the index of all files of layers.
 func newLayerIndex(cacheDir string) *statIndex {
 	x := &statIndex{file: filepath.Join(cacheDir, "layers"), capabilities: true, layers: true}
@@ -135,7 +138,7 @@ func encodeIndex(known map[fileID][sha256.Size]byte) []byte {
 func (x *statIndex) save() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if !x.dirty {
+	if !x.dirty || x.file == "" {
 		return nil
 	}
 	for id, sum := range x.known {

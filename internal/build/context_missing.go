@@ -24,17 +24,23 @@ func (c *Context) missing(source, written string) error {
 	if v := c.ignore.Match(source); absent == nil && v.Ignored && v.Rule != nil {
 		return errdef.WithHint(err, fmt.Sprintf("%s:%d: %q leaves it out; add the line \"!%s\" after it", c.ignoreName, v.Rule.Line, v.Rule.Text, source))
 	}
-	if hint := c.hostPath(written); hint != "" {
+	if hint := c.hostPath(written); hint != "" && c.from == "" {
 		return errdef.WithHint(err, hint)
 	}
 	if near := c.near(source); near != "" {
 		return errdef.WithHint(err, fmt.Sprintf("did you mean %q?", near))
+	}
+	if c.from != "" {
+		return errdef.WithHint(err, "sources are looked for in the build context, "+c.from)
 	}
 	return errdef.WithHint(err, fmt.Sprintf("sources are looked for in the build context, %s: ls %s", c.dir, filepath.Join(c.dir, path.Dir(source))))
 }
 
 // outside is the error for a source above the context.
 func (c *Context) outside(written, up string) error {
+	if c.from != "" {
+		return fmt.Errorf("%q is outside of the build context %s, of which alone COPY and ADD take files: %w", written, c.from, errdef.ErrInvalid)
+	}
 	err := fmt.Errorf("%q is outside of the build context %s, of which alone COPY and ADD take files: %w", written, c.dir, errdef.ErrInvalid)
 	top, below := filepath.Dir(c.dir), strings.TrimPrefix(up, "..")
 	for below = strings.TrimPrefix(below, "/"); strings.HasPrefix(below+"/", "../"); below = strings.TrimPrefix(strings.TrimPrefix(below, ".."), "/") {

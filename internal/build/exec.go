@@ -63,6 +63,8 @@ type Deps struct {
 	Fetch *fetch.Cache
 	// Context of the build; nil when there is none.
 	Context *Context
+	// OpenContext opens a tree of --build-context, by its name in [Options.Contexts]. Only what a step needs is opened.
+	OpenContext func(ctx context.Context, name string) (*Context, error)
 	// Slot tells this build from others of the machine, the path of its Dockerfile for example, so that a step that must
 	// run again can say what changed.
 	Slot string
@@ -124,6 +126,7 @@ type executor struct {
 	trust trust
 
 	fetched fetched
+	named   namedContexts
 	indexed sync.Once
 	index   *statIndex // of the files of layers
 }
@@ -136,8 +139,8 @@ func (x *executor) stages() *statIndex {
 
 func (x *executor) indexes() []*statIndex {
 	var all []*statIndex
-	if x.deps.Context != nil {
-		all = append(all, x.deps.Context.index)
+	for _, c := range x.contexts() {
+		all = append(all, c.index)
 	}
 	if x.index != nil {
 		all = append(all, x.index)
@@ -149,8 +152,8 @@ func (x *executor) close() {
 	x.work.close()
 	x.trust.close()
 	x.fetched.close()
-	if c := x.deps.Context; c != nil && c.root != nil {
-		c.root.Close()
+	for _, c := range x.named.open {
+		c.Close()
 	}
 }
 
@@ -232,7 +235,10 @@ func (x *executor) runOp(s *Stage, step *Step, v *graph.Vertex, common op) *runO
 // files is the step before a RUN that puts what a mount shows of the context into a tree of its own: so it is selected,
 // keyed and kept like a COPY's.
 func (x *executor) files(s *Stage, step *Step, m *Mount) *graph.Vertex {
-	id := "context:" + m.Source
+	id := "context:" + m.Context + ":" + m.Source
+	if m.Context == "" {
+		id = "context:" + m.Source
+	}
 	if v := x.shown[id]; v != nil {
 		return v
 	}

@@ -80,7 +80,7 @@ func (o *copyOp) Content(ctx context.Context, inputs []json.RawMessage) ([]graph
 	}
 	lines, err := o.fetchedLines(ctx)
 	if err == nil && o.copy.hasPaths() {
-		err = o.withOrigin(nil, inputs, func(from *origin) error {
+		err = o.withOrigin(ctx, nil, inputs, func(from *origin) error {
 			more, err := o.content(ctx, from)
 			lines = append(lines, more...)
 			return err
@@ -169,7 +169,7 @@ func (o *copyOp) Run(ctx context.Context, inputs []json.RawMessage, out *graph.O
 		if !o.copy.hasPaths() {
 			return o.put(ctx, t, c, nil)
 		}
-		return o.withOrigin(t, inputs, func(from *origin) error { return o.put(ctx, t, c, from) })
+		return o.withOrigin(ctx, t, inputs, func(from *origin) error { return o.put(ctx, t, c, from) })
 	})
 	return result, o.at(ctx, err)
 }

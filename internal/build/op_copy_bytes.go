@@ -62,18 +62,15 @@ func copySparse(out, in *os.File, size int64) error {
 	return nil
 }
 
-// carriedXattrs are the attributes of a file or directory that a copy of it has: the user's own, root's, and ACLs; and of
-// another stage's or image's file its capabilities. Those of a file in a context are left behind, as BuildKit leaves them.
+// carriedXattrs are the attributes of a file or directory that a copy of it has: the user's own and ACLs; and of another
+// stage's or image's file its capabilities. Those of a file in a context are left behind, as BuildKit leaves them.
 func carriedXattrs(f *os.File, capabilities bool) (map[string][]byte, error) {
 	attrs, err := rootfs.Xattrs(f)
 	maps.DeleteFunc(attrs, func(name string, _ []byte) bool {
-		switch {
-		case name == "security.capability":
+		if name == "security.capability" {
 			return !capabilities
-		case strings.HasPrefix(name, "user.overlay."), strings.HasPrefix(name, "trusted.overlay."):
-			return true
 		}
-		return !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "trusted.") && !strings.HasPrefix(name, "system.posix_acl_")
+		return strings.HasPrefix(name, "user.overlay.") || !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_")
 	})
 	return attrs, err
 }

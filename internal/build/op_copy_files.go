@@ -59,7 +59,7 @@ func (c *copier) selection(s *selection) error {
 		if err := c.mkdir(path.Dir(target), c.chmod.newDir()); err != nil {
 			return err
 		}
-		return errors.Join(c.one(&s.top, target), c.wait())
+		return errors.Join(c.one(&s.top, target), c.wait(), c.finish())
 	}
 	dest, err := c.into(s)
 	if err != nil {
@@ -73,7 +73,7 @@ func (c *copier) selection(s *selection) error {
 			break
 		}
 	}
-	return errors.Join(err, c.wait())
+	return errors.Join(err, c.wait(), c.finish())
 }
 
 // into makes the directory that what is in s goes into, and gives its path without links.
@@ -391,8 +391,9 @@ func (c *copier) inline(f Inline) error {
 	return setTime(out, orEpoch(time.Now(), c.epoch))
 }
 
-// finish sets the times of directories, from the innermost outward.
+// finish sets the times of directories, from the innermost outward. What later sources put into them shows in their times.
 func (c *copier) finish() error {
+	defer func() { c.times = nil }()
 	for i := len(c.times) - 1; i >= 0; i-- {
 		if err := c.to.Chtimes(c.times[i].path, time.Time{}, c.times[i].at); err != nil {
 			return err

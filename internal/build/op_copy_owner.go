@@ -16,24 +16,23 @@ import (
 )
 
 // ownerOf resolves --chown as BuildKit does: a number is taken as it is, for the group too where none is said; a name is
-// looked up in the tree, and one that is not there is 0, which the step's output says.
+// looked up in the tree, and one that is not there changes nothing of 0:0, which the step's output says.
 func ownerOf(t *mounted, spec string, out *graph.Output) (runtime.User, error) {
-	name, group, hasGroup := strings.Cut(spec, ":")
+	name, group, _ := strings.Cut(spec, ":")
 	var u runtime.User
-	var err error
-	if id, ok := ownerID(name); ok {
-		u.UID, u.GID = id, id
-	} else if u.UID, u.GID, err = ownerNamed(t, "/etc/passwd", name, out); err != nil {
-		return u, fmt.Errorf("--chown=%s: %w", spec, err)
+	ids, err := ownerIDs(t, "/etc/passwd", name, out)
+	if len(ids) > 0 {
+		u.UID, u.GID = ids[0], ids[len(ids)-1]
 	}
-	if hasGroup && group != "" {
-		if id, ok := ownerID(group); ok {
-			u.GID = id
-		} else if _, u.GID, err = ownerNamed(t, "/etc/group", group, out); err != nil {
-			return u, fmt.Errorf("--chown=%s: %w", spec, err)
+	if err == nil && group != "" {
+		if ids, err = ownerIDs(t, "/etc/group", group, out); len(ids) > 0 {
+			u.GID = ids[0]
 		}
 	}
-	if err := runtime.Mapped(u); err != nil {
+	if err == nil {
+		err = runtime.Mapped(u)
+	}
+	if err != nil {
 		return u, fmt.Errorf("--chown=%s: %w", spec, err)
 	}
 	return u, nil
@@ -50,29 +49,34 @@ func ownerID(text string) (uint32, bool) {
 // maxUsers bounds /etc/passwd and /etc/group of an image.
 const maxUsers = 16 << 20
 
-// ownerNamed finds a name in /etc/passwd or /etc/group.
-func ownerNamed(t *mounted, file, name string, out *graph.Output) (uid, gid uint32, err error) {
+// ownerIDs gives what a number or a name comes to: the uid and gid of a user, the gid of a group; nothing for a name that
+// file does not have.
+func ownerIDs(t *mounted, file, name string, out *graph.Output) ([]uint32, error) {
+	if id, ok := ownerID(name); ok {
+		return []uint32{id}, nil
+	}
 	if len(t.layers) == 0 {
-		return 0, 0, errdef.WithHint(fmt.Errorf("%q: an empty tree has no %s: %w", name, file, errdef.ErrInvalid), "write numbers: --chown=1000:1000")
+		return nil, errdef.WithHint(fmt.Errorf("%q: an empty tree has no %s: %w", name, file, errdef.ErrInvalid), "write numbers: --chown=1000:1000")
 	}
 	raw, err := t.root.ReadFile(file, maxUsers)
 	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
-		return 0, 0, err
+		return nil, err
 	}
-	ids, err := idsNamed(file, raw, name)
+	found, err := idsNamed(file, raw, name)
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	for _, id := range ids {
+	var ids []uint32
+	for _, id := range found {
 		if id < 0 || id > math.MaxInt32 { // what the file says is foreign
-			return 0, 0, fmt.Errorf("%q is %d in %s: %w", name, id, file, errdef.ErrInvalid)
+			return nil, fmt.Errorf("%q is %d in %s: %w", name, id, file, errdef.ErrInvalid)
 		}
+		ids = append(ids, uint32(id))
 	}
-	if len(ids) > 0 {
-		return uint32(ids[0]), uint32(ids[len(ids)-1]), nil
+	if len(ids) == 0 {
+		fmt.Fprintf(out.Stream(2), "--chown: %q is not in the image's %s and counts for nothing\n", name, file)
 	}
-	fmt.Fprintf(out.Stream(2), "--chown: %q is not in the image's %s: 0 is taken\n", name, file)
-	return 0, 0, nil
+	return ids, nil
 }
 
 // idsNamed gives uid and gid of a user, or the gid of a group; none for a name that is not there.

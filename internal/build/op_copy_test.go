@@ -45,15 +45,21 @@ func listing(t testing.TB, dir string) string {
 	return strings.Join(lines, " ")
 }
 
+func openRoot(t testing.TB, dir string) *rootfs.Root {
+	t.Helper()
+	root, err := rootfs.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return root
+}
+
 // copyInto copies sources of the tree at from to dest in the tree at to.
 func copyInto(t testing.TB, from, to, dest string, sources ...string) error {
 	t.Helper()
 	c := open(t, from, "")
-	root, err := rootfs.OpenRoot(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
+	root := openRoot(t, to)
 	var found []selection
 	for _, src := range sources {
 		more, err := c.selectFrom(&Source{Path: src})
@@ -94,6 +100,10 @@ func TestCopy(t *testing.T) {
 		{"directory to root", nil, "/", []string{"d"}, "l->x s/ s/y=Y x=X"},
 		{"merge", map[string]string{"n/x": "old", "n/s/z": "Z"}, "/n/", []string{"d"}, "n/ n/l->x n/s/ n/s/y=Y n/s/z=Z n/x=X"},
 		{"pattern", nil, "/n/", []string{"[ab]"}, "n/ n/a=A n/b=B"},
+		{"link to nothing", map[string]string{"n": "-> /p/q", "p/": ""}, "/n", []string{"a"}, "n->/p/q p/ p/q=A"},
+		{"links to nothing that cannot leave", map[string]string{"n": "-> ../../../p/q"}, "/n/", []string{"a"}, "n->../../../p/q p/ p/q/ p/q/a=A"},
+		{"pattern below a link", nil, "/n/", []string{"ld/*"}, "n/ n/l=X n/x=X n/y=Y"},
+		{"pattern does not enter a link", nil, "/n/", []string{"l*/x"}, ""},
 		{"pattern of nothing", nil, "/n/", []string{"q*"}, ""},
 		{"linked file", nil, "/n/", []string{"lf"}, "n/ n/lf=A"},
 		{"linked directory", nil, "/n", []string{"ld"}, "n/ n/l->x n/s/ n/s/y=Y n/x=X"},

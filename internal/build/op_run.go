@@ -76,6 +76,10 @@ func (o *runOp) Define([]json.RawMessage) ([]graph.Line, error) {
 		}
 		lines = append(lines, graph.Line{Name: kind + name, Value: value})
 	}
+	lines = append(lines, o.run.Options.lines()...)
+	if o.run.Insecure {
+		lines = append(lines, graph.Line{Name: "the security mode", Value: "insecure"})
+	}
 	for i := range o.run.Mounts {
 		line, err := o.run.Mounts[i].define()
 		if err != nil {
@@ -131,19 +135,20 @@ func (o *runOp) process(ctx context.Context, t *mounted, more *mounts, out *grap
 		}
 		mounts = append(mounts, m)
 	}
-	spec, err := runtime.Spec(runtime.Params{
-		Process: runtime.Process{
-			Args: o.run.Args, Env: append(o.env(user), more.env...), Cwd: o.run.Cwd,
-			UID: user.UID, GID: user.GID, Groups: user.Groups, Caps: runtime.BuildCaps(),
-		},
-		RootPath: t.target(), Hostname: hostname, Mounts: mounts,
-		HostNetwork: o.run.Network != "none", Seccomp: true,
-		Rootless: o.x.deps.Userns, SingleID: o.x.deps.SingleID,
-	})
+	id, err := newID()
 	if err != nil {
 		return err
 	}
-	id, err := newID()
+	spec, err := runtime.Spec(runtime.Params{
+		Process: runtime.Process{
+			Args: o.run.Args, Env: append(o.env(user), more.env...), Cwd: o.run.Cwd,
+			UID: user.UID, GID: user.GID, Groups: user.Groups, Caps: runtime.BuildCaps(), Rlimits: o.run.Options.Ulimits,
+		},
+		RootPath: t.target(), Hostname: hostname, Mounts: mounts,
+		HostNetwork: o.run.Network != "none", Seccomp: true, Privileged: o.run.Insecure,
+		ShmSize: o.run.Options.ShmSize, Resources: o.run.Options.Resources, CgroupPath: o.run.Options.cgroup(id),
+		Rootless: o.x.deps.Userns, SingleID: o.x.deps.SingleID,
+	})
 	if err != nil {
 		return err
 	}
@@ -181,7 +186,7 @@ func (o *runOp) env(user runtime.User) []string {
 // kernel's file systems.
 func (o *runOp) network(t *mounted) ([]specs.Mount, []rootfs.Stub, error) {
 	stubs := []rootfs.Stub{{Path: "/proc", Dir: true}, {Path: "/sys", Dir: true}, {Path: "/dev", Dir: true}}
-	files := map[string]string{"/etc/hosts": "127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n", "/etc/resolv.conf": ""}
+	files := map[string]string{"/etc/hosts": "127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n" + o.run.Options.hosts(), "/etc/resolv.conf": ""}
 	if o.run.Network != "none" {
 		raw, err := readBounded("/etc/resolv.conf", 1<<20)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -160,7 +160,7 @@ func (s *mounts) cache(ctx context.Context, i int, m *Mount) error {
 }
 
 func (s *mounts) seed(ctx context.Context, i int, m *Mount, dir string) error {
-	if m.From != nil {
+	if m.From != nil || m.Files != nil {
 		if err := s.fill(ctx, i, m, dir); err != nil {
 			return err
 		}
@@ -189,7 +189,7 @@ func (s *mounts) fill(ctx context.Context, i int, m *Mount, dir string) error {
 			return fmt.Errorf("source %q: %w", m.Source, err)
 		}
 		c := &copier{ctx: ctx.Err, from: root, to: to, dest: "/", keepOwner: true, capabilities: true, anyOwner: s.o.x.deps.SingleID}
-		return errors.Join(c.selection(&selected), c.finish())
+		return c.selection(&selected)
 	})
 }
 

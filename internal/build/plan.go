@@ -25,6 +25,12 @@ type Options struct {
 	Platform oci.Platform
 	// Network is what RUN steps get that do not ask for a network themselves: "default", "none" or "host". Empty is "default".
 	Network string
+	// Steps are what RUN steps get beside what the Dockerfile says.
+	Steps StepOptions
+	// Contexts are the values of --build-context by their [ContextName]: what takes the place of a stage or an image of that
+	// name. A value is "docker-image://NAME", "oci-layout://DIR[:TAG][@DIGEST]", "target:STAGE", or a tree of files, which
+	// only [Deps.OpenContext] understands.
+	Contexts map[string]string
 	// NoCache marks every step as one that must run.
 	NoCache bool
 }
@@ -32,7 +38,8 @@ type Options struct {
 // Resolver finds the images that a Dockerfile names. The engine hands one in.
 type Resolver interface {
 	// ResolveImage finds the image called name, as written in the Dockerfile after expansion, for platform p.
-	// It is called concurrently, once for each name and platform. errdef.ErrNotFound when there is none.
+	// A name that begins with [LayoutPrefix] is an image in an OCI layout. It is called concurrently, once for each name and
+	// platform. errdef.ErrNotFound when there is none.
 	ResolveImage(ctx context.Context, name string, p oci.Platform) (Base, error)
 }
 
@@ -151,6 +158,10 @@ type Run struct {
 	User string
 	// Network is "default", "none" or "host".
 	Network string
+	// Insecure: all capabilities and devices, nothing masked. RUN --security=insecure.
+	Insecure bool
+	// Options of the build, the same for every step.
+	Options *StepOptions
 	// Mounts are what the process finds in its tree beside the stage's own files.
 	Mounts []Mount
 }
@@ -177,6 +188,8 @@ type Mount struct {
 	// From is the stage or image that a bind shows and that a cache begins with. Nil is the build context, of which Files
 	// is what the mount selects, and for a cache nothing.
 	From *Stage
+	// Context is the --build-context that takes the context's place; "" is the build's own.
+	Context string
 	// Source is the path in From or in the context, absolute and clean.
 	Source string
 	// Files puts Source of the context into a tree of its own, at the same path. Set for a bind without From.
@@ -200,8 +213,10 @@ type Mount struct {
 
 // Copy puts files into the stage's tree.
 type Copy struct {
-	// From is the stage or image that the sources are in; nil is the build context.
+	// From is the stage or image that the sources are in; nil is a context.
 	From *Stage
+	// Context is the --build-context that the sources are in; "" is the build's own.
+	Context string
 	// Sources in the order in which they are copied.
 	Sources []Source
 	// Inline are files that stand in the Dockerfile itself. They come after Sources.

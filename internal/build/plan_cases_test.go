@@ -82,7 +82,7 @@ func planCases() []planCase {
 		{name: "mount at the root", src: "FROM alpine\nRUN --mount=target=/ y\n", err: "want a path below the root"},
 		{name: "mount from itself", src: "FROM alpine AS me\nRUN --mount=from=me,target=/x y\n", err: "a stage cannot take files from itself"},
 		{name: "mount from a variable", src: "ARG A=b\nFROM alpine\nRUN --mount=from=$A,target=/x y\n", err: "variable expansion"},
-		{name: "security", src: "FROM alpine\nRUN --security=insecure y\n", err: "RUN --security: not supported yet"},
+		{name: "security", src: "FROM alpine\nRUN --security=insecure y\n", err: "security.insecure is not allowed"},
 		{name: "unknown flag", src: "FROM alpine\nRUN --mont=x y\n", err: "unknown flag: --mont (did you mean mount?)"},
 		{name: "heredoc script", src: "FROM alpine\nRUN <<EOF\nset -e\necho $A\nEOF\n", want: []string{`run ["/bin/sh" "-c" "set -e\necho $A\n"]…`, "name [2/2] RUN <<EOF (set -e...)"}},
 		{name: "heredoc with tabs", src: "FROM alpine\nRUN <<-EOF\n\tx\n\t\ty\n\tEOF\n", want: []string{`run ["/bin/sh" "-c" "x\ny\n"]…`}},

@@ -18,9 +18,7 @@ import (
 
 func (p *planner) copy(s *stage, c *instructions.CopyCommand, cmd command, at Lines) error {
 	cp := &Copy{Link: c.Link}
-	if cmd.from != nil {
-		cp.From = cmd.from.out
-	}
+	cp.takeFrom(cmd.from)
 	spec := copySpec{word: "COPY", what: c.SourcesAndDest, chown: c.Chown, chmod: c.Chmod, exclude: c.ExcludePatterns, parents: c.Parents, source: c.String()}
 	return p.copyStep(s, cp, spec, cmd, at)
 }

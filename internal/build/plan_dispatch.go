@@ -28,6 +28,9 @@ func (p *planner) dispatchStage(s *stage) error {
 		return nil
 	}
 	p.inherit(s)
+	if s.context.tree() {
+		p.fromContext(s)
+	}
 	for _, c := range s.commands {
 		first, last := dockerfile.Span(c.Location())
 		if err := p.dispatch(s, c, Lines{first, last}); err != nil {

@@ -26,7 +26,9 @@ func runMounts(s *stage, c *instructions.RunCommand, cmd command) ([]Mount, erro
 			Required: in.Required, UID: small(in.UID), GID: small(in.GID), Mode: small(in.Mode),
 			Source: path.Join("/", in.Source),
 		}
-		if from := cmd.mounts[i]; from != nil {
+		if from := cmd.mounts[i]; from.direct() {
+			m.Context = from.context.name
+		} else if from != nil {
 			m.From = from.out
 		}
 		if in.Target != "" {
@@ -75,9 +77,12 @@ func (m *Mount) tree() error {
 	case MountCache:
 		m.ID = cmp.Or(m.ID, m.Target)
 		m.Sharing = cmp.Or(m.Sharing, string(instructions.MountSharingShared))
+		if m.Context != "" {
+			m.Files = &Copy{Context: m.Context, Sources: []Source{{Written: m.Source, Path: source(m.Source)}}, Dest: m.Source}
+		}
 	case MountBind:
 		if m.From == nil {
-			m.Files = &Copy{Sources: []Source{{Written: m.Source, Path: source(m.Source)}}, Dest: m.Source}
+			m.Files = &Copy{Context: m.Context, Sources: []Source{{Written: m.Source, Path: source(m.Source)}}, Dest: m.Source}
 		}
 	}
 	return nil

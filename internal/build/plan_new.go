@@ -34,7 +34,7 @@ func NewPlan(ctx context.Context, f *dockerfile.File, r Resolver, o Options) (*P
 	plan := &Plan{File: f, Platform: p.target, Epoch: p.epoch}
 	needed := reachable(target)
 	for _, s := range append(slices.Clone(p.images), p.stages...) {
-		if !needed[s] {
+		if !needed[s] || s.direct() {
 			continue
 		}
 		if err := p.dispatchStage(s); err != nil {
@@ -94,7 +94,7 @@ func baseAnnotations(s *Stage) map[string]string {
 	for s.Parent != nil {
 		s = s.Parent
 	}
-	if s.Base == nil {
+	if s.Base == nil || strings.HasPrefix(s.Base.Name, LayoutPrefix) {
 		return nil
 	}
 	a := map[string]string{"org.opencontainers.image.base.name": s.Base.Name}

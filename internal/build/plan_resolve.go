@@ -70,7 +70,7 @@ func (p *planner) resolveBases(ctx context.Context, stages []*stage) error {
 		switch {
 		case s.parent != nil:
 			s.out.Parent = s.parent.out
-		case s.base == "scratch":
+		case s.base == "scratch" || s.context.tree():
 			s.out.Scratch = true
 			s.out.Platform = p.target
 			s.out.Image = emptyImage(p.target)

@@ -12,7 +12,7 @@ import (
 )
 
 func (p *planner) run(s *stage, c *instructions.RunCommand, cmd command, at Lines) error {
-	if err := checkRunFlags(c); err != nil {
+	if err := p.checkRunFlags(c); err != nil {
 		return err
 	}
 	args, script, summary, err := runArgs(c)
@@ -28,6 +28,7 @@ func (p *planner) run(s *stage, c *instructions.RunCommand, cmd command, at Line
 	run := &Run{
 		Args: args, Env: s.env.List(), BuildArgs: s.argNames(), Proxy: p.proxy,
 		Cwd: s.cwd(), User: s.out.Image.Config.User, Network: p.opts.Network,
+		Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure, Options: &p.opts.Steps,
 	}
 	if script != nil {
 		run.Mounts = append(run.Mounts, *script)
@@ -45,21 +46,6 @@ func (p *planner) run(s *stage, c *instructions.RunCommand, cmd command, at Line
 	}
 	name := s.name(p.displayText(s, dockerfile.Display, c.String()+summary), cmd.onbuild)
 	p.step(s, Step{Kind: KindRun, Run: run}, cmd, at, name, "RUN "+runText(args, s)+" # buildkit")
-	return nil
-}
-
-// checkRunFlags refuses the flags that are not built yet: none may be silently left out.
-func checkRunFlags(c *instructions.RunCommand) error {
-	flags := slices.Clone(c.FlagsUsed)
-	slices.Sort(flags)
-	for _, f := range flags {
-		switch {
-		case f == "network", f == "mount":
-		case f == "security" && instructions.GetSecurity(c) == instructions.SecuritySandbox:
-		default:
-			return unsupportedFlag("RUN", f)
-		}
-	}
 	return nil
 }
 

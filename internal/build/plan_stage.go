@@ -23,6 +23,7 @@ type stage struct {
 	platform *oci.Platform // what FROM --platform asks for
 	err      error         // what is wrong with FROM: told when the stage is needed
 	parent   *stage
+	context  *named // the --build-context that it stands for, or its base does
 	commands []command
 	resolved bool // the base is known
 	onbuild  bool // the base's triggers have been put in front of the commands
@@ -59,10 +60,11 @@ func (p *planner) addStages(stages []instructions.Stage) {
 		if parent, ok := p.byName[s.base]; ok {
 			s.parent = parent
 		}
+		p.replace(s)
 		if s.base != "scratch" && s.parent == nil {
 			s.total = 1
 		}
-		for _, c := range src.Commands {
+		for _, c := range s.src.Commands {
 			switch c.(type) {
 			case *instructions.AddCommand, *instructions.CopyCommand, *instructions.RunCommand, *instructions.WorkdirCommand:
 				s.total++
@@ -209,7 +211,7 @@ func (p *planner) source(s *stage, c instructions.Command, flag, from string) (*
 			return nil, fmt.Errorf("%s: there is no stage of that number, they are 0 to %d", flag, len(p.stages)-1)
 		}
 		found = p.stages[i]
-	} else if named, ok := p.byName[strings.ToLower(from)]; ok {
+	} else if named, ok := p.namedStage(from); ok {
 		found = named
 	} else {
 		return p.image(c, from), nil
@@ -226,13 +228,12 @@ func (p *planner) source(s *stage, c instructions.Command, flag, from string) (*
 // image is the stage that stands for an image that only a COPY or a mount names.
 func (p *planner) image(c instructions.Command, from string) *stage {
 	for _, s := range p.images {
-		if s.base == from {
+		if s.src.BaseName == from {
 			return s
 		}
 	}
-	first, last := dockerfile.Span(c.Location())
-	s := &stage{base: from, seen: map[string][]parser.Range{}, src: instructions.Stage{Location: c.Location(), BaseName: from}}
-	s.out = &Stage{Index: -1, ID: "image:" + from, Lines: Lines{first, last}, NoCache: p.opts.NoCache}
+	s := p.contextStage(c, from)
+	s.seen = map[string][]parser.Range{}
 	p.images = append(p.images, s)
 	return s
 }

@@ -76,8 +76,8 @@ func noContext(path string, err error) error {
 	if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("build context %s: %w", path, err)
 	}
-	if strings.Contains(path, "://") || strings.HasPrefix(path, "git@") {
-		return errdef.WithHint(fmt.Errorf("build context %s: a context from the network: %w yet", path, errdef.ErrUnsupported), "fetch it first: git clone "+path)
+	if scheme, _, ok := strings.Cut(path, "://"); ok {
+		return errdef.WithHint(fmt.Errorf("build context %s: contexts by %s: %w", path, scheme, errdef.ErrUnsupported), "want https://, http://, git:// or ssh://")
 	}
 	err = fmt.Errorf("build context %s: %w", path, errdef.ErrNotFound)
 	words := commandWords()

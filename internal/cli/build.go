@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,16 +25,27 @@ type buildFlags struct {
 	buildArgs, labels, secrets, agents   []string
 	pull, progress, network, iidfile, df string
 	ca                                   string
+	contexts                             []string
+	call                                 string
+	check                                bool
+	steps                                stepFlags
 	quiet, noCache                       bool
+	result                               resultFlags
 }
 
 func (a *app) build() *cobra.Command {
 	var f buildFlags
 	cmd := &cobra.Command{
-		Use:   "build [OPTIONS] PATH|-",
+		Use:   "build [OPTIONS] PATH|URL|-",
 		Short: "Build an image from a Dockerfile",
 		Args:  oneContext,
-		RunE:  func(cmd *cobra.Command, args []string) error { return a.runBuild(cmd.Context(), &f, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := a.runBuild(cmd.Context(), &f, args[0])
+			if err == nil && !f.quiet {
+				a.buildNotes(cmd)
+			}
+			return err
+		},
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.o.Tags, "tag", "t", nil, "name the image: NAME[:TAG]; may be given several times")
@@ -54,6 +63,11 @@ func (a *app) build() *cobra.Command {
 	fl.StringVar(&f.progress, "progress", "auto", "show progress as auto, tty, plain, rawjson or quiet")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the image's id")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image's id to this file")
+	f.result.add(fl)
+	f.steps.add(fl)
+	fl.StringVar(&f.call, "call", "build", "do something else with the Dockerfile: check, outline, targets, context[,format=json]")
+	fl.BoolVar(&f.check, "check", false, "the same as --call=check")
+	fl.StringArrayVar(&f.contexts, "build-context", nil, "further context: NAME=DIR, a URL, a git repository, docker-image://, oci-layout:// or target:STAGE")
 	return cmd
 }
 
@@ -63,8 +77,18 @@ func (a *app) runBuild(ctx context.Context, f *buildFlags, path string) error {
 		return err
 	}
 	o, err := f.options(a.in, path)
+	if err == nil {
+		err = f.result.into(a, &o)
+	}
 	if err != nil {
 		return err
+	}
+	call, err := f.parseCall()
+	if err != nil {
+		return err
+	}
+	if call != nil {
+		return a.runCall(ctx, call, o)
 	}
 	mode := f.progress
 	if f.quiet {
@@ -93,12 +117,24 @@ func (a *app) runBuild(ctx context.Context, f *buildFlags, path string) error {
 				return fmt.Errorf("--iidfile: %w", err)
 			}
 		}
-		return a.buildResult(f, res)
+		if f.result.metadata != "" {
+			if err := f.result.writeMetadata(res); err != nil {
+				return err
+			}
+		}
+		if res.Devices > 0 {
+			fmt.Fprintf(a.err, "note: %d device nodes are left out of the directory\n", res.Devices)
+		}
+		return a.buildResult(f, o, res)
 	})
 }
 
 // buildResult prints the id where somebody reads it: in a pipe or with -q. A terminal has just seen the display.
-func (a *app) buildResult(f *buildFlags, res engine.BuildResult) error {
+// What went to standard output is the result itself.
+func (a *app) buildResult(f *buildFlags, o engine.BuildOptions, res engine.BuildResult) error {
+	if slices.ContainsFunc(o.Outputs, func(out engine.Output) bool { return out.Dest == "-" }) {
+		return nil
+	}
 	if out, ok := a.out.(*os.File); ok && term.IsTerminal(int(out.Fd())) && !f.quiet {
 		for _, tag := range res.Tags {
 			fmt.Fprintln(a.err, "named", tag)
@@ -106,7 +142,14 @@ func (a *app) buildResult(f *buildFlags, res engine.BuildResult) error {
 		if len(res.Tags) == 0 {
 			fmt.Fprintln(a.err, "image", res.Image.ID)
 		}
+		for _, name := range pushedNames(res) {
+			fmt.Fprintln(a.err, "pushed", name)
+		}
 		return nil
+	}
+	if names := pushedNames(res); len(names) > 0 {
+		_, err := fmt.Fprintln(a.out, strings.Join(names, "\n"))
+		return err
 	}
 	return a.printID(res.Image.ID)
 }
@@ -169,47 +212,13 @@ func (f *buildFlags) options(in *os.File, path string) (engine.BuildOptions, err
 			return o, fmt.Errorf("--ca: %w", err)
 		}
 	}
-	if err := f.inputs(in, path, &o); err != nil {
+	if o.Contexts, err = buildContexts(f.contexts); err != nil {
 		return o, err
 	}
-	return o, nil
-}
-
-// inputs finds the Dockerfile and the context. PATH "-" is a Dockerfile on standard input without a context.
-func (f *buildFlags) inputs(in io.Reader, path string, o *engine.BuildOptions) error {
-	if path == "-" {
-		if f.df == "-" {
-			return usagef("standard input cannot be both the Dockerfile and the context")
-		}
-		if f.df != "" {
-			return usageError{errdef.WithHint(fmt.Errorf("a context on standard input: %w", errdef.ErrUnsupported), "unpack it and name the directory")}
-		}
-		o.Name = "Dockerfile"
-		return readDockerfile(in, "Dockerfile", o)
+	if err := f.steps.read(&o); err != nil {
+		return o, err
 	}
-	st, err := os.Stat(path)
-	if err != nil {
-		return noContext(path, err)
-	}
-	if !st.IsDir() {
-		return fileContext(path)
-	}
-	o.Context = path
-	switch f.df {
-	case "-":
-		o.Name = "Dockerfile"
-		return readDockerfile(in, "-", o)
-	case "":
-		f.df = defaultFile(path)
-	}
-	o.File = f.df
-	file, err := os.Open(f.df)
-	if err != nil {
-		return noDockerfile(f.df, path, err)
-	}
-	defer file.Close()
-	o.Name = filepath.Base(f.df)
-	return readDockerfile(file, f.df, o)
+	return o, f.inputs(in, path, &o)
 }
 
 // defaultFile is the Dockerfile of a directory: docker takes "dockerfile" too where there is no "Dockerfile".
@@ -222,19 +231,6 @@ func defaultFile(dir string) string {
 		}
 	}
 	return file
-}
-
-// readDockerfile reads at most a byte more than the parser takes, so that it and not we say that the file is too long.
-func readDockerfile(r io.Reader, name string, o *engine.BuildOptions) error {
-	raw, err := io.ReadAll(io.LimitReader(r, dockerfile.MaxFile+1))
-	if err != nil {
-		return fmt.Errorf("Dockerfile %s: %w", name, err)
-	}
-	if bytes.HasPrefix(raw, []byte{0x1f, 0x8b}) || len(raw) > 262 && string(raw[257:262]) == "ustar" {
-		return usageError{errdef.WithHint(fmt.Errorf("%s is an archive: a context in an archive: %w yet", name, errdef.ErrUnsupported), "unpack it and name the directory")}
-	}
-	o.Dockerfile = raw
-	return nil
 }
 
 // buildArgs reads --build-arg: NAME alone takes the value from the environment, nil when it has none.

@@ -5,7 +5,7 @@ import "strings"
 // dockerFlags are docker's flags, by verb, that strata does not have yet. Naming one is told apart from a mistyped flag.
 var dockerFlags = map[string]string{
 	"run": createOnly + " attach annotation", "create": createOnly + " attach annotation",
-	"build": "add-host annotation allow attest build-context cache-from cache-to call check cgroup-parent load metadata-file no-cache-filter output platform provenance push sbom shm-size ulimit rm force-rm compress squash memory cpu-shares isolation",
+	"build": "attest cache-from cache-to no-cache-filter squash memory cpu-shares",
 	"logs":  "details",
 	"start": "checkpoint",
 
@@ -19,7 +19,7 @@ const createOnly = "add-host cap-add cap-drop cgroup-parent cgroupns " +
 	"volume-driver volumes-from"
 
 // dockerShorthands are the one-letter forms of those.
-var dockerShorthands = map[string]string{"m": "memory", "a": "attach", "q": "quiet", "c": "cpu-shares", "o": "output"}
+var dockerShorthands = map[string]string{"m": "memory", "a": "attach", "q": "quiet", "c": "cpu-shares"}
 
 // dockerCommands are docker's commands that strata does not have yet.
 const dockerCommands = "manifest volume network buildx compose context plugin swarm stack service node secret config trust"

@@ -99,12 +99,12 @@ func (s *Store) await(ctx context.Context, id string) (verdict, error) {
 	done := make(chan answer, 1)
 	// flock(2) cannot be interrupted: when ctx ends first, the goroutine stays until the container ends or we do.
 	go func() {
-		defer f.Close()
 		var a answer
 		if a.err = flock(f, unix.LOCK_SH); a.err == nil {
 			raw, _ := io.ReadAll(io.LimitReader(f, 1<<16))
 			_ = json.Unmarshal(raw, &a.v) // empty when the holder was killed: not Done
 		}
+		f.Close() // before anybody goes on: our own lock would pass for a supervisor's
 		done <- a
 	}()
 	select {

@@ -17,6 +17,8 @@ type Warning struct {
 	Rule string
 	// URL explains the rule; may be empty.
 	URL string
+	// Description says what the rule wants; empty for strata's own.
+	Description string
 	// First and Last are the lines, from 1.
 	First, Last int
 	// Text is one line.
@@ -26,8 +28,10 @@ type Warning struct {
 // Linter gives a linter that obeys the file's "# check=" directive and calls add for each warning.
 func (f *File) Linter(add func(Warning)) *linter.Linter {
 	cfg := f.check
-	cfg.Warn = func(rule, _, url, text string, loc []parser.Range) {
-		add(newWarning(rule, url, text, loc))
+	cfg.Warn = func(rule, description, url, text string, loc []parser.Range) {
+		w := newWarning(rule, url, text, loc)
+		w.Description = description
+		add(w)
 	}
 	return linter.New(&cfg)
 }

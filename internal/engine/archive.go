@@ -75,7 +75,11 @@ func (e *Engine) saved(ctx context.Context, name string) ([]archive.Item, error)
 	if err != nil {
 		return nil, err
 	}
-	item := archive.Item{Image: img}
+	b, err := e.withIndex(ctx, name, img)
+	if err != nil {
+		return nil, err
+	}
+	item := archive.Item{Image: img, Index: b.index}
 	if ref, err := reference.Parse(name); err == nil && ref.Digest == "" && !strings.HasPrefix(img.ID.Encoded(), strings.TrimPrefix(name, "sha256:")) {
 		item.Names = []string{ref.Latest().String()}
 	}
@@ -98,7 +102,11 @@ func (e *Engine) tagsOf(ctx context.Context, repository reference.Ref) ([]archiv
 			if err != nil {
 				return nil, err
 			}
-			items = append(items, archive.Item{Image: held, Names: []string{tag}})
+			b, err := e.withIndex(ctx, tag, held)
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, archive.Item{Image: held, Index: b.index, Names: []string{tag}})
 		}
 	}
 	return items, nil

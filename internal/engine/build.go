@@ -4,13 +4,19 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"strata/internal/build"
+	"strata/internal/container"
 	"strata/internal/dockerfile"
+	"strata/internal/errdef"
 	"strata/internal/fetch"
 	"strata/internal/image"
 	"strata/internal/oci"
@@ -26,6 +32,16 @@ type BuildOptions struct {
 	File string
 	// Context is the directory that COPY and ADD take from; "" is no context.
 	Context string
+	// Remote is a git repository or a URL, Archive a tar, compressed or not, that is the context instead.
+	Remote  string
+	Archive io.Reader
+	// FileInContext is the Dockerfile's path in Remote or Archive when Dockerfile is nil.
+	FileInContext string
+	// Steps are what RUN steps get and may ask for, StepLimits how much of the machine each.
+	Steps      build.StepOptions
+	StepLimits container.Resources
+	// Contexts are those of --build-context, by build.ContextName.
+	Contexts map[string]string
 	// Tags are names for the result.
 	Tags      []string
 	Target    string
@@ -39,12 +55,45 @@ type BuildOptions struct {
 	Agents  map[string]string
 	// CA is a bundle of certificates for RUN steps, as [ReadCA] gives it.
 	CA []byte
+	// Platforms to build for: several give an index. None is this machine's, and the image keeps what its base says.
+	Platforms []oci.Platform
+	// Outputs are what the build leaves beside the image in the store.
+	Outputs []Output
+	// Annotations of manifests and of the index.
+	Annotations []Annotation
+}
+
+// plan is what of the options the plan is made by.
+func (o *BuildOptions) plan() build.Options {
+	return build.Options{
+		Target: o.Target, BuildArgs: o.BuildArgs, Labels: o.Labels, Network: o.Network, NoCache: o.NoCache,
+		Contexts: o.Contexts, Steps: o.Steps,
+	}
+}
+
+// limitSteps turns the limits of steps into the runtime's, where this machine can hold a process to them.
+func (o *BuildOptions) limitSteps() (err error) {
+	if o.Steps.CgroupParent != "" && userns.Active() {
+		return fmt.Errorf("--cgroup-parent %s: control groups of one's own take root: %w", o.Steps.CgroupParent, errdef.ErrUnsupported)
+	}
+	if o.Steps.Resources, err = container.Limits(o.StepLimits, userns.Active()); err != nil {
+		return fmt.Errorf("--resource: %w", err)
+	}
+	return nil
 }
 
 // BuildResult is what was built.
 type BuildResult struct {
-	Image    image.Image
-	Tags     []string
+	// Image is the one for this machine's platform, or the first, of several.
+	Image image.Image
+	// Index of the images for several platforms; nil for one.
+	Index *image.Index
+	Tags  []string
+	// Pushed are the names that registries have now.
+	Pushed []Pushed
+	// Ref names the build among those whose logs are kept; Devices is how many device nodes an output to a directory lacks.
+	Ref      string
+	Devices  int
 	Warnings []dockerfile.Warning
 }
 
@@ -58,41 +107,78 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) (BuildResult, error)
 		}
 		res.Tags = append(res.Tags, full)
 	}
-	file, err := dockerfile.Parse(bytes.NewReader(o.Dockerfile), o.Name)
+	if err := o.checkOutputs(); err != nil {
+		return res, err
+	}
+	if err := o.checkAnnotations(); err != nil {
+		return res, err
+	}
+	if err := o.limitSteps(); err != nil {
+		return res, err
+	}
+	in, err := e.openContext(ctx, &o)
 	if err != nil {
 		return res, err
 	}
-	plan, err := build.NewPlan(ctx, file, resolver{e, o.Pull}, build.Options{
-		Target: o.Target, BuildArgs: o.BuildArgs, Labels: o.Labels, Network: o.Network, NoCache: o.NoCache,
-	})
+	defer in.Close()
+	all, err := e.buildAll(ctx, o, in, &res)
 	if err != nil {
 		return res, err
 	}
-	res.Warnings = plan.Warnings
-	cfg, err := e.execute(ctx, plan, o)
+	b, err := e.assemble(ctx, o, all)
 	if err != nil {
 		return res, err
 	}
-	if err := e.layers.Sync(ctx); err != nil {
-		return res, err
-	}
-	res.Warnings = append(res.Warnings, e.checkCommand(ctx, plan, cfg)...)
-	res.Image, err = e.images.Put(ctx, cfg, image.PutOptions{Annotations: plan.Annotations})
-	if err != nil {
-		return res, err
-	}
+	res.Image, res.Index = b.main, b.index
 	for _, tag := range res.Tags {
-		if err := e.tagged(ctx, tag, res.Image, "build"); err != nil {
+		if err := e.taggedBuilt(ctx, tag, b, "build"); err != nil {
 			return res, err
 		}
 	}
-	return res, nil
+	return res, e.export(ctx, o, b, &res)
 }
 
-func (e *Engine) execute(ctx context.Context, plan *build.Plan, o BuildOptions) (*oci.Image, error) {
-	deps, err := e.buildDeps(ctx, o)
+// buildOne builds for one platform; the zero Platform is this machine's.
+func (e *Engine) buildOne(ctx context.Context, o BuildOptions, in *build.Context, p oci.Platform, res *BuildResult) (*oci.Image, map[string]string, error) {
+	file, err := dockerfile.Parse(bytes.NewReader(o.Dockerfile), o.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	options := o.plan()
+	options.Platform = p
+	plan, err := build.NewPlan(ctx, file, resolver{e, o.Pull, p.OS != ""}, options)
+	if err != nil {
+		return nil, nil, err
+	}
+	res.warn(plan.Warnings)
+	cfg, err := e.execute(ctx, plan, o, in, res)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := e.layers.Sync(ctx); err != nil {
+		return nil, nil, err
+	}
+	res.warn(e.checkCommand(ctx, plan, cfg))
+	return cfg, plan.Annotations, nil
+}
+
+// warn adds warnings, each once however many platforms have it.
+func (res *BuildResult) warn(more []dockerfile.Warning) {
+	for _, w := range more {
+		if !slices.Contains(res.Warnings, w) {
+			res.Warnings = append(res.Warnings, w)
+		}
+	}
+}
+
+func (e *Engine) execute(ctx context.Context, plan *build.Plan, o BuildOptions, in *build.Context, res *BuildResult) (*oci.Image, error) {
+	deps, err := e.buildDeps(ctx, o, plan.Platform, in)
 	if err != nil {
 		return nil, err
+	}
+	res.Ref = filepath.Base(deps.LogDir)
+	if len(o.Platforms) > 1 {
+		deps.Sink = platformSink(deps.Sink, plan.Platform)
 	}
 	s := &steps{e: e}
 	deps.Run = s.run
@@ -104,11 +190,20 @@ func (e *Engine) execute(ctx context.Context, plan *build.Plan, o BuildOptions) 
 type resolver struct {
 	e    *Engine
 	pull Pull
+	// strict: the platform was asked for, so that an image for another one will not do.
+	strict bool
 }
 
 // ResolveImage finds an image and holds it until the engine is closed.
-func (r resolver) ResolveImage(ctx context.Context, name string, _ oci.Platform) (build.Base, error) {
-	img, err := r.e.Resolve(ctx, name, r.pull)
+func (r resolver) ResolveImage(ctx context.Context, name string, p oci.Platform) (build.Base, error) {
+	if strings.HasPrefix(name, build.LayoutPrefix) {
+		return r.e.layoutImage(ctx, strings.TrimPrefix(name, build.LayoutPrefix))
+	}
+	find := func() (image.Image, error) { return r.e.Resolve(ctx, name, r.pull) }
+	if r.strict || !isFor(p, image.Image{Config: hostConfig()}) {
+		find = func() (image.Image, error) { return r.e.ResolveFor(ctx, name, p, r.pull) }
+	}
+	img, err := find()
 	if err != nil {
 		return build.Base{}, err
 	}
@@ -119,7 +214,7 @@ func (r resolver) ResolveImage(ctx context.Context, name string, _ oci.Platform)
 	return build.Base{Name: full, Digest: img.Record.Manifest.Digest, ID: img.ID, Config: img.Config, Layers: img.DiffIDs()}, nil
 }
 
-func (e *Engine) buildDeps(ctx context.Context, o BuildOptions) (build.Deps, error) {
+func (e *Engine) buildDeps(ctx context.Context, o BuildOptions, p oci.Platform, in *build.Context) (build.Deps, error) {
 	run, err := e.runTemp(ctx)
 	if err != nil {
 		return build.Deps{}, err
@@ -139,23 +234,17 @@ func (e *Engine) buildDeps(ctx context.Context, o BuildOptions) (build.Deps, err
 		Caches:   e.cacheMounts(),
 		Secrets:  o.Secrets,
 		Agents:   o.Agents,
-		Slot:     slot(o),
+		Slot:     slot(o, p),
 		Parallel: runtime.GOMAXPROCS(0),
 		Sink:     e.opts.Sink,
 		Userns:   userns.Active(),
 		SingleID: userns.Single(),
 		CA:       o.CA,
-		Fetch:    fetch.Open(fetch.Options{Dir: e.fetchDir(), Secrets: o.Secrets, Agent: o.Agents["default"], Sink: e.opts.Sink}),
+		Fetch:    e.fetcher(o),
+		Context:  in,
 	}
-	if o.Context == "" {
-		return d, nil
-	}
-	ignore, name, err := ignoreFile(o)
-	if err != nil {
-		return d, err
-	}
-	d.Context, err = build.NewContext(o.Context, ignore, name, filepath.Join(e.cacheDir(), "context"))
-	return d, err
+	d.OpenContext = func(ctx context.Context, name string) (*build.Context, error) { return e.namedContext(ctx, o, name) }
+	return d, nil
 }
 
 // keptLogs is of how many builds the steps' output is kept.
@@ -182,35 +271,22 @@ func (e *Engine) newBuildLogs() (string, error) {
 	return filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000000000Z")+"-"+l.Name()), nil
 }
 
-// ignoreFile reads what the context leaves out: the Dockerfile's own file goes before the context's.
-func ignoreFile(o BuildOptions) (*dockerfile.Ignore, string, error) {
-	var names []string
-	if o.File != "" {
-		names = append(names, o.File+".dockerignore")
-	}
-	for _, name := range append(names, filepath.Join(o.Context, ".dockerignore")) {
-		f, err := os.Open(name)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		defer f.Close()
-		ignore, err := dockerfile.ParseIgnore(f, filepath.Base(name))
-		return ignore, filepath.Base(name), err
-	}
-	return nil, "", nil
-}
-
 // slot tells builds of this machine apart: what changed since the last time is asked of the same Dockerfile.
-func slot(o BuildOptions) string {
+func slot(o BuildOptions, p oci.Platform) string {
 	place := o.File
-	if place == "" {
+	switch {
+	case o.Remote != "":
+		return fetch.Redact(o.Remote) + "\n" + o.Name + "\n" + o.Target
+	case o.Archive != nil:
+		return "-\n" + o.Name + "\n" + o.Target
+	case place == "":
 		place = filepath.Join(o.Context, o.Name)
 	}
 	if abs, err := filepath.Abs(place); err == nil {
 		place = abs
+	}
+	if !isFor(oci.Host(), image.Image{Config: &oci.Image{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}}) {
+		place += "\n" + oci.Format(p)
 	}
 	return place + "\n" + o.Target
 }

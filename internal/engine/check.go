@@ -111,11 +111,23 @@ func (e *Engine) checkImages(ctx context.Context, r *CheckReport) error {
 		if err == nil {
 			_, err = e.images.Images.Get(tag.Image.Encoded())
 		}
+		if err == nil && tag.Index != "" {
+			err = e.checkIndex(r, "tag "+key, tag.Index)
+		}
 		if err != nil {
 			r.fault("tag "+key, err)
 		}
 	}
 	return nil
+}
+
+// checkIndex sees that an index, its members and their layers are there.
+func (e *Engine) checkIndex(r *CheckReport, object string, d digest.Digest) error {
+	x, err := e.images.Index(d)
+	for _, m := range x.Members {
+		e.checkStack(r, object+", "+oci.Format(m.Platform()), m.DiffIDs())
+	}
+	return err
 }
 
 func (e *Engine) checkContainers(_ context.Context, r *CheckReport) error {

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+
+	"github.com/opencontainers/go-digest"
 	"path/filepath"
 	"strconv"
 
@@ -24,7 +26,16 @@ func (e *Engine) emitImage(action, id, name string, labels map[string]string) {
 
 // tagged is [image.Store.Tag] that tells of it: a name that a person gave.
 func (e *Engine) tagged(ctx context.Context, name string, img image.Image, cause string) error {
-	if _, err := e.images.Tag(ctx, name, img.ID, cause); err != nil {
+	return e.taggedBuilt(ctx, name, built{main: img}, cause)
+}
+
+// taggedBuilt is tagged for what may be an image for several platforms.
+func (e *Engine) taggedBuilt(ctx context.Context, name string, b built, cause string) error {
+	img, index := b.main, digest.Digest("")
+	if b.index != nil {
+		index = b.index.Descriptor.Digest
+	}
+	if _, err := e.images.TagIndex(ctx, name, img.ID, index, cause); err != nil {
 		return err
 	}
 	if full, err := fullName(name); err == nil {

@@ -47,12 +47,12 @@ func (e *Engine) Resolve(ctx context.Context, name string, pull Pull) (image.Ima
 		return e.builtin(ctx, name)
 	}
 	if pull == PullAlways {
-		return e.pullOne(ctx, name)
+		return e.pullOne(ctx, name, PullOptions{})
 	}
 	img, err := e.images.Pin(ctx, name)
 	switch {
 	case errors.Is(err, errdef.ErrNotFound) && pull != PullNever:
-		return e.pullMissing(ctx, name, err)
+		return e.pullMissing(ctx, name, PullOptions{}, err)
 	case errors.Is(err, errdef.ErrNotFound), errors.Is(err, errdef.ErrInvalid):
 		return img, e.elsewhere(name, missing(name, err))
 	}
@@ -60,11 +60,11 @@ func (e *Engine) Resolve(ctx context.Context, name string, pull Pull) (image.Ima
 }
 
 // pullMissing fetches an image that somebody needs and that is not here, as the error absent says.
-func (e *Engine) pullMissing(ctx context.Context, name string, absent error) (image.Image, error) {
+func (e *Engine) pullMissing(ctx context.Context, name string, o PullOptions, absent error) (image.Image, error) {
 	if e.opts.Missing != nil {
 		e.opts.Missing(name)
 	}
-	img, err := e.pullOne(ctx, name)
+	img, err := e.pullOne(ctx, name, o)
 	if err == nil {
 		return img, nil
 	}
@@ -77,8 +77,8 @@ func (e *Engine) pullMissing(ctx context.Context, name string, absent error) (im
 	return img, err
 }
 
-func (e *Engine) pullOne(ctx context.Context, name string) (image.Image, error) {
-	pulled, err := e.Pull(ctx, name, PullOptions{})
+func (e *Engine) pullOne(ctx context.Context, name string, o PullOptions) (image.Image, error) {
+	pulled, err := e.Pull(ctx, name, o)
 	if err != nil {
 		return image.Image{}, err
 	}
@@ -102,7 +102,11 @@ func (e *Engine) Tag(ctx context.Context, source, name string) error {
 	if err != nil {
 		return err
 	}
-	return e.tagged(ctx, name, img, "tag")
+	b, err := e.withIndex(ctx, source, img)
+	if err != nil {
+		return err
+	}
+	return e.taggedBuilt(ctx, name, b, "tag")
 }
 
 // RemoveImageOptions are those of rmi.

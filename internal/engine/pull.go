@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -28,6 +29,8 @@ type PullOptions struct {
 	Platform oci.Platform
 	// All takes every tag of the repository.
 	All bool
+	// Unnamed leaves the tag as it is: the image is known by its digest only.
+	Unnamed bool
 }
 
 // Pulled is one name that was pulled.
@@ -51,7 +54,7 @@ func (e *Engine) Pull(ctx context.Context, name string, o PullOptions) ([]Pulled
 		o.Platform = oci.Host()
 	}
 	if !o.All {
-		p, err := e.pull(ctx, ref.Latest(), o.Platform)
+		p, err := e.pull(ctx, ref.Latest(), o)
 		return []Pulled{p}, err
 	}
 	if ref.Tag != "" || ref.Digest != "" {
@@ -67,7 +70,7 @@ func (e *Engine) Pull(ctx context.Context, name string, o PullOptions) ([]Pulled
 		if err != nil {
 			return all, fmt.Errorf("repository %s: %w", ref.FamiliarName(), err)
 		}
-		p, err := e.pull(ctx, tagged, o.Platform)
+		p, err := e.pull(ctx, tagged, o)
 		if err != nil {
 			return all, err
 		}
@@ -77,8 +80,8 @@ func (e *Engine) Pull(ctx context.Context, name string, o PullOptions) ([]Pulled
 }
 
 // pull fetches one tag or digest.
-func (e *Engine) pull(ctx context.Context, ref reference.Ref, platform oci.Platform) (Pulled, error) {
-	p := puller{e: e, client: e.registries(), ref: ref, platform: platform}
+func (e *Engine) pull(ctx context.Context, ref reference.Ref, o PullOptions) (Pulled, error) {
+	p := puller{e: e, client: e.registries(), ref: ref, platform: o.Platform, unnamed: o.Unnamed}
 	if ref.Digest != "" {
 		p.ref = ref.WithDigest(ref.Digest) // a tag beside a digest says nothing
 	}
@@ -100,6 +103,7 @@ type puller struct {
 	ref      reference.Ref
 	platform oci.Platform
 	resolved bool // the registry knows the name
+	unnamed  bool // the tag is left to what it points to
 }
 
 func (p *puller) pull(ctx context.Context) (Pulled, error) {
@@ -137,7 +141,13 @@ func (p *puller) here(ctx context.Context, top digest.Digest) (image.Image, bool
 	if errors.Is(err, errdef.ErrNotFound) || errors.Is(err, errdef.ErrCorrupt) {
 		return image.Image{}, false, nil
 	}
-	if err != nil || !oci.Runs(p.platform, img.Config) {
+	if err == nil && !oci.Runs(p.platform, img.Config) {
+		var ok bool
+		if img, ok, err = p.e.sibling(ctx, "", img, p.platform); !ok {
+			return image.Image{}, false, err
+		}
+	}
+	if err != nil {
 		return image.Image{}, false, err
 	}
 	return img, true, p.name(ctx, img)
@@ -145,8 +155,11 @@ func (p *puller) here(ctx context.Context, top digest.Digest) (image.Image, bool
 
 // name points the tag that was asked for to the image.
 func (p *puller) name(ctx context.Context, img image.Image) error {
-	if p.ref.Tag == "" {
+	if p.ref.Tag == "" || p.unnamed {
 		return nil
+	}
+	if x, ok, err := p.e.images.IndexOf(p.ref.String()); err == nil && ok && slices.ContainsFunc(x.Members, func(m image.Image) bool { return m.ID == img.ID }) {
+		return nil // the name stands for that image and those of other platforms
 	}
 	_, err := p.e.images.Tag(ctx, p.ref.String(), img.ID, "pull")
 	return err

@@ -25,15 +25,38 @@ import (
 type PushOptions struct {
 	// All pushes every tag of the repository.
 	All bool
+	PushForm
+}
+
+// PushForm says in which form an image goes to a registry. The zero PushForm is gzip and OCI media types, and takes layers
+// that are known in another compression as they are.
+type PushForm struct {
+	// Compression of layers that have no compressed form yet: layer.None, layer.Gzip or layer.Zstd; "" is gzip. Level 0 is
+	// the usual one. Force compresses layers anew that are known in another compression only.
+	Compression string
+	Level       int
+	Force       bool
+	// DockerTypes writes docker's media types instead of the OCI's.
+	DockerTypes bool
+	// ByDigest pushes the manifest under its digest, and no tag.
+	ByDigest bool
+}
+
+func (f PushForm) compression() string {
+	if f.Compression == "" {
+		return layer.Gzip
+	}
+	return f.Compression
 }
 
 // Pushed is one name that a registry has now.
 type Pushed struct {
 	// Name in full, with its tag.
 	Name string
-	// Digest and Size of the manifest.
-	Digest digest.Digest
-	Size   int64
+	// Digest, Size and MediaType of the manifest, or of the index.
+	Digest    digest.Digest
+	Size      int64
+	MediaType string
 }
 
 // Push uploads images to their registry: the layers that it lacks, then the config, then the manifest under the tag.
@@ -55,7 +78,7 @@ func (e *Engine) Push(ctx context.Context, name string, o PushOptions) ([]Pushed
 	}
 	var all []Pushed
 	for _, ref := range refs {
-		done, err := e.push(ctx, ref)
+		done, err := e.push(ctx, ref, o.PushForm)
 		if err != nil {
 			return all, fmt.Errorf("push %s: %w", ref.Familiar(), err)
 		}
@@ -101,31 +124,93 @@ func (e *Engine) pushable(ctx context.Context, ref reference.Ref, o PushOptions)
 	return refs, nil
 }
 
-func (e *Engine) push(ctx context.Context, ref reference.Ref) (Pushed, error) {
+func (e *Engine) push(ctx context.Context, ref reference.Ref, form PushForm) (Pushed, error) {
 	img, err := e.Resolve(ctx, ref.String(), PullNever)
 	if err != nil {
 		return Pushed{}, err
 	}
-	p := pusher{e: e, client: e.registries(), ref: ref, img: img}
+	b, err := e.withIndex(ctx, ref.String(), img)
+	if err != nil {
+		return Pushed{}, err
+	}
+	return e.pushBuilt(ctx, ref, b, form)
+}
+
+// pushBuilt pushes one image, or the images of an index and then the index, under ref.
+func (e *Engine) pushBuilt(ctx context.Context, ref reference.Ref, b built, form PushForm) (Pushed, error) {
+	top := ref
+	if form.ByDigest {
+		top = ref.Repository()
+	}
+	var desc ocispec.Descriptor
+	var err error
+	if b.index == nil {
+		desc, err = e.pushImage(ctx, top, b.main, form)
+	} else {
+		desc, err = e.pushIndex(ctx, top, *b.index, form)
+	}
+	if err != nil {
+		return Pushed{}, err
+	}
+	e.emitImage("push", ref.Familiar(), ref.FamiliarName(), labels(b.main))
+	return Pushed{Name: ref.String(), Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType},
+		e.images.AddRepoDigest(ctx, b.main.ID, ref.WithDigest(desc.Digest).String())
+}
+
+// pushIndex pushes every member by its digest, then the index of what the registry has of them.
+func (e *Engine) pushIndex(ctx context.Context, ref reference.Ref, x image.Index, form PushForm) (ocispec.Descriptor, error) {
+	var descs []ocispec.Descriptor
+	for _, m := range x.Members {
+		desc, err := e.pushImage(ctx, ref.Repository(), m, form)
+		if err != nil {
+			return desc, fmt.Errorf("%s: %w", oci.Format(m.Platform()), err)
+		}
+		descs = append(descs, desc)
+	}
+	raw, err := x.WithManifests(descs)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	mediaType := ocispec.MediaTypeImageIndex
+	if form.DockerTypes {
+		if raw, err = dockerIndex(raw); err != nil {
+			return ocispec.Descriptor{}, err
+		}
+		mediaType = oci.DockerIndex
+	}
+	return e.putManifest(ctx, ref, mediaType, raw)
+}
+
+// pushImage pushes one image under ref: a tag, or the manifest's digest where ref has none.
+func (e *Engine) pushImage(ctx context.Context, ref reference.Ref, img image.Image, form PushForm) (ocispec.Descriptor, error) {
+	p := pusher{e: e, client: e.registries(), ref: ref, img: img, form: form}
 	layers, err := p.layers(ctx)
 	if err != nil {
-		return Pushed{}, err
+		return ocispec.Descriptor{}, err
 	}
 	if err := p.config(ctx); err != nil {
-		return Pushed{}, err
+		return ocispec.Descriptor{}, err
 	}
 	raw, mediaType, err := img.WithLayers(layers)
-	if err != nil {
-		return Pushed{}, err
+	if err == nil && form.DockerTypes {
+		raw, err = dockerManifest(raw)
+		mediaType = oci.DockerManifest
 	}
-	task := progress.Begin(e.opts.Sink, "manifest "+ref.String(), "manifest "+ref.Familiar())
-	d, err := p.client.PutManifest(ctx, ref, mediaType, raw)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return e.putManifest(ctx, ref, mediaType, raw)
+}
+
+func (e *Engine) putManifest(ctx context.Context, ref reference.Ref, mediaType string, raw []byte) (ocispec.Descriptor, error) {
+	shown := ref
+	if ref.Tag == "" {
+		shown = ref.WithDigest(digest.FromBytes(raw))
+	}
+	task := progress.Begin(e.opts.Sink, "manifest "+shown.String(), "manifest "+shown.Familiar())
+	d, err := e.registries().PutManifest(ctx, ref, mediaType, raw)
 	task.End(ctx, false, err)
-	if err != nil {
-		return Pushed{}, err
-	}
-	e.emitImage("push", ref.Familiar(), ref.FamiliarName(), labels(img))
-	return Pushed{Name: ref.String(), Digest: d, Size: int64(len(raw))}, e.images.AddRepoDigest(ctx, img.ID, ref.WithDigest(d).String())
+	return ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(raw))}, err
 }
 
 // pusher uploads one image.
@@ -134,6 +219,7 @@ type pusher struct {
 	client *remote.Client
 	ref    reference.Ref
 	img    image.Image
+	form   PushForm
 }
 
 // layers sees that the registry has every layer and gives their descriptors, base first.
@@ -189,7 +275,11 @@ func (p *pusher) layer(ctx context.Context, i int, id oci.DiffID, task *progress
 // forms are the compressed forms of a layer that are known, that of the image's own manifest first.
 func (p *pusher) forms(i int, meta layer.Meta) []layer.Blob {
 	var forms []layer.Blob
+	suffix := layer.MediaSuffix(p.form.compression())
 	for _, b := range meta.Blobs {
+		if p.form.Force && !compressedAs(b.MediaType, suffix) {
+			continue
+		}
 		if own := p.img.Manifest.Layers[i]; b.Digest == own.Digest {
 			forms = append([]layer.Blob{b}, forms...)
 			continue
@@ -197,6 +287,15 @@ func (p *pusher) forms(i int, meta layer.Meta) []layer.Blob {
 		forms = append(forms, b)
 	}
 	return forms
+}
+
+// compressedAs reports whether a layer's media type is one of the compression with this suffix. Docker's names have a dot
+// for the plus.
+func compressedAs(mediaType, suffix string) bool {
+	if suffix == "" {
+		return strings.HasSuffix(mediaType, ".tar")
+	}
+	return strings.HasSuffix(mediaType, suffix) || strings.HasSuffix(mediaType, "."+suffix[1:])
 }
 
 // mount takes the blob over from another repository of the same registry.
@@ -217,7 +316,7 @@ func (p *pusher) upload(ctx context.Context, id oci.DiffID, task *progress.Task,
 			return err
 		}
 		defer tar.Close()
-		z, err := layer.Compress(w, layer.Gzip, 0)
+		z, err := layer.Compress(w, p.form.compression(), p.form.Level)
 		if err != nil {
 			return err
 		}
@@ -230,7 +329,7 @@ func (p *pusher) upload(ctx context.Context, id oci.DiffID, task *progress.Task,
 	if err != nil {
 		return layer.Blob{}, err
 	}
-	b := layer.Blob{Digest: d, MediaType: ocispec.MediaTypeImageLayerGzip, Size: n, Source: p.ref.Name()}
+	b := layer.Blob{Digest: d, MediaType: ocispec.MediaTypeImageLayer + layer.MediaSuffix(p.form.compression()), Size: n, Source: p.ref.Name()}
 	return b, p.e.layers.AddBlob(ctx, id, b)
 }
 

@@ -51,6 +51,12 @@ const (
 	nameSuffix = ".name"
 )
 
+// secret gives one by its id, without the line end that a file has.
+func (c *Cache) secret(id string) (string, bool) {
+	value, ok := c.Secrets[id]
+	return strings.TrimRight(string(value), "\r\n"), ok
+}
+
 // place is where the thing called name is kept.
 func (c *Cache) place(kind, name string) string {
 	sum := sha256.Sum256([]byte(name))

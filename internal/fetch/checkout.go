@@ -17,127 +17,6 @@ import (
 	"strata/internal/progress"
 )
 
-// Commit is what a [Repo] comes to: it decides the tree.
-type Commit struct {
-	// ID is the commit's digest.
-	ID string
-	// Ref is the full name under which the remote has it: "refs/heads/main"; "" when it was named by its digest.
-	Ref string
-	// tag is the digest of the annotated tag that names the commit.
-	tag string
-}
-
-// Resolve finds the commit that r means, which takes a question to the remote unless r names one by its digest.
-func (c *Cache) Resolve(ctx context.Context, r *Repo) (Commit, error) {
-	commit, err := c.resolve(ctx, r)
-	return commit, c.about(ctx, r, err)
-}
-
-// about names the repository in an error.
-func (c *Cache) about(ctx context.Context, r *Repo, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	}
-	err = fmt.Errorf("git repository %s: %w", Redact(r.Remote), err)
-	failed := asGitError(err)
-	if failed == nil {
-		return err
-	}
-	if failed.says("could not read Username", "Authentication failed", "terminal prompts disabled", "returned error: 403") {
-		return errdef.WithHint(fmt.Errorf("%w: %w", err, errdef.ErrDenied), "give a token with: --secret id=GIT_AUTH_TOKEN,src=FILE")
-	}
-	if failed.says("does not exist", "' not found") {
-		return fmt.Errorf("%w: %w", err, errdef.ErrNotFound)
-	}
-	if failed.says("Permission denied (publickey") {
-		return errdef.WithHint(fmt.Errorf("%w: %w", err, errdef.ErrDenied), "load the key into the agent: ssh-add")
-	}
-	return fmt.Errorf("%w: %w", err, errdef.ErrUnavailable)
-}
-
-func (c *Cache) resolve(ctx context.Context, r *Repo) (Commit, error) {
-	if isCommit(r.Ref) {
-		if !strings.HasPrefix(r.Ref, r.Checksum) {
-			return Commit{}, mismatch(r, r.Ref)
-		}
-		return Commit{ID: r.Ref}, nil
-	}
-	if r.ByCommit {
-		ref := r.Ref
-		if ref != "" && !strings.HasPrefix(ref, "refs/") {
-			ref = "refs/heads/" + ref
-		}
-		return Commit{ID: r.Checksum, Ref: ref}, nil
-	}
-	g, err := c.newGit(r, nil)
-	if err != nil {
-		return Commit{}, err
-	}
-	ref := r.Ref
-	if ref == "" {
-		if ref, err = g.defaultBranch(ctx, r.Remote); err != nil {
-			return Commit{}, err
-		}
-	}
-	out, err := g.run(ctx, "ls-remote", "--", r.Remote, ref, ref+"^{}")
-	if err != nil {
-		return Commit{}, err
-	}
-	commit, err := choose(out, ref)
-	if err != nil {
-		return commit, err
-	}
-	if !strings.HasPrefix(commit.ID, r.Checksum) && !strings.HasPrefix(commit.tag, r.Checksum) {
-		return Commit{}, mismatch(r, commit.ID)
-	}
-	return commit, nil
-}
-
-func mismatch(r *Repo, got string) error {
-	return fmt.Errorf("%q is commit %s, not %s as the checksum wants: %w", r.Ref, got, r.Checksum, errdef.ErrCorrupt)
-}
-
-func (g *git) defaultBranch(ctx context.Context, remote string) (string, error) {
-	out, err := g.run(ctx, "ls-remote", "--symref", "--", remote, "HEAD")
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(out) {
-		if rest, ok := strings.CutPrefix(line, "ref: refs/heads/"); ok {
-			if name, _, _ := strings.Cut(rest, "\t"); !strings.HasPrefix(name, "-") {
-				return "refs/heads/" + name, nil
-			}
-		}
-	}
-	return "", errdef.WithHint(fmt.Errorf("it has no default branch: %w", errdef.ErrNotFound), "name one: "+Redact(remote)+"#main")
-}
-
-// choose picks from ls-remote's lines the one that ref means: the full name, else a branch, else a tag, as git does. Of an
-// annotated tag it is the commit that is tagged.
-func choose(lines, ref string) (Commit, error) {
-	found := map[string]string{}
-	for line := range strings.Lines(lines) {
-		id, name, ok := strings.Cut(strings.TrimSpace(line), "\t")
-		if ok && isCommit(id) {
-			found[name] = id
-		}
-	}
-	for _, name := range []string{"refs/" + strings.TrimPrefix(ref, "refs/"), "refs/heads/" + strings.TrimPrefix(ref, "refs/heads/"), "refs/tags/" + strings.TrimPrefix(ref, "refs/tags/")} {
-		id := found[name]
-		if id == "" {
-			continue
-		}
-		if tagged := found[name+"^{}"]; tagged != "" {
-			return Commit{tagged, name, id}, nil
-		}
-		return Commit{ID: id, Ref: name}, nil
-	}
-	return Commit{}, fmt.Errorf("it has no branch or tag %q: %w", strings.TrimPrefix(ref, "refs/heads/"), errdef.ErrNotFound)
-}
-
 // Checkout puts the tree of a commit into the new directory dir, modes as git gives them with the usual umask, and gives the
 // directory of it that r names.
 func (c *Cache) Checkout(ctx context.Context, r *Repo, at Commit, dir string) (tree string, err error) {
@@ -179,7 +58,7 @@ func (g *git) have(ctx context.Context, r *Repo, at Commit) error {
 			return err
 		}
 	}
-	if g.has(ctx, at.ID) {
+	if g.has(ctx, at.ID+"^{commit}") && (at.tag == "" || !r.keeps() || g.has(ctx, at.tag)) {
 		return nil
 	}
 	err := g.fetch(ctx, r, at)
@@ -230,8 +109,8 @@ func removeLocks(dir string) error {
 	})
 }
 
-func (g *git) has(ctx context.Context, id string) bool {
-	_, err := g.run(ctx, "cat-file", "-e", id+"^{commit}")
+func (g *git) has(ctx context.Context, object string) bool {
+	_, err := g.run(ctx, "cat-file", "-e", object)
 	return err == nil
 }
 
@@ -244,14 +123,14 @@ func (g *git) fetch(ctx context.Context, r *Repo, at Commit) error {
 		want = at.ID
 	}
 	err := g.fetchOne(ctx, r.Remote, "+"+want+to)
-	if err == nil && g.has(ctx, at.ID) {
+	if err == nil && g.has(ctx, at.ID+"^{commit}") {
 		return nil
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err == nil { // the name has moved on since it was resolved
-		if err = g.fetchOne(ctx, r.Remote, "+"+at.ID+to); err == nil && g.has(ctx, at.ID) {
+		if err = g.fetchOne(ctx, r.Remote, "+"+at.ID+to); err == nil && g.has(ctx, at.ID+"^{commit}") {
 			return nil
 		}
 	}
@@ -265,7 +144,7 @@ func (g *git) fetch(ctx context.Context, r *Repo, at Commit) error {
 	if _, err := g.run(ctx, append(args, "--", r.Remote, "+refs/heads/*:refs/strata/heads/*", "+refs/tags/*:refs/strata/tags/*")...); err != nil {
 		return err
 	}
-	if !g.has(ctx, at.ID) {
+	if !g.has(ctx, at.ID+"^{commit}") {
 		return fmt.Errorf("it has no commit %s: %w", at.ID, errdef.ErrNotFound)
 	}
 	_, err = g.run(ctx, "update-ref", "refs/strata/"+at.ID, at.ID)
@@ -282,7 +161,7 @@ func (g *git) fetchOne(ctx context.Context, remote, refspec string) error {
 }
 
 func (g *git) checkout(ctx context.Context, r *Repo, at Commit, dir string) (string, error) {
-	keep := r.KeepGitDir != nil && *r.KeepGitDir && r.Dir == ""
+	keep := r.keeps()
 	w := *g
 	w.tree = dir
 	var err error
@@ -315,17 +194,18 @@ func (g *git) forgetIndex() error {
 
 // clone makes a repository with the one commit, as a shallow clone of the remote has it.
 func (g *git) clone(ctx context.Context, r *Repo, at Commit, bare string) error {
-	from, to := "refs/strata/"+at.ID, ""
+	object, to := at.ID, ""
+	if at.tag != "" {
+		object = at.tag
+	}
 	if at.Ref != "" {
 		to = ":" + at.Ref
-		if at.tag != "" && g.hasTag(ctx, bare, at.tag) {
-			from = "refs/strata/tag/" + at.tag
-		}
 	}
-	if at.Ref == "" || from == "refs/strata/"+at.ID {
-		if _, err := (&git{dir: bare, config: g.config, env: g.env, keep: g.keep}).run(ctx, "update-ref", from, at.ID); err != nil {
-			return err
-		}
+	from := "refs/strata/clone/" + object // only what has a name can be cloned
+	b := *g
+	b.dir, b.tree = bare, ""
+	if _, err := b.run(ctx, "update-ref", from, object); err != nil {
+		return err
 	}
 	local := "file://" + bare
 	for _, args := range [][]string{
@@ -345,16 +225,6 @@ func (g *git) clone(ctx context.Context, r *Repo, at Commit, bare string) error 
 		return nil
 	}
 	return err
-}
-
-// hasTag gives an annotated tag that came with its commit a name to be cloned by.
-func (g *git) hasTag(ctx context.Context, bare, tag string) bool {
-	b := git{dir: bare, config: g.config, env: g.env, keep: g.keep}
-	if _, err := b.run(ctx, "cat-file", "-e", tag); err != nil {
-		return false
-	}
-	_, err := b.run(ctx, "update-ref", "refs/strata/tag/"+tag, tag)
-	return err == nil
 }
 
 // submodules fills the submodules. Without a .git there is nothing that theirs could lead to.

@@ -24,7 +24,6 @@ type git struct {
 	config    []string // "name=value", for each call
 	env       []string
 	keep      *os.File // held open by every process: the repository's lock
-	log       func(line string)
 }
 
 // newGit prepares calls about a repository.
@@ -34,6 +33,7 @@ func (c *Cache) newGit(r *Repo, keep *os.File) (*git, error) {
 		"advice.detachedHead=false",
 		"gc.auto=0", "maintenance.auto=false", // nothing runs on when git has ended
 		"core.hooksPath=/dev/null",
+		"http.lowSpeedLimit=1", "http.lowSpeedTime=" + fmt.Sprint(int(idleTimeout.Seconds())),
 	}}
 	for _, name := range []string{
 		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
@@ -55,11 +55,11 @@ func (c *Cache) newGit(r *Repo, keep *os.File) (*git, error) {
 // gitAuthorization is the header for a repository's host, "" without one.
 func (c *Cache) gitAuthorization(r *Repo) string {
 	for _, suffix := range []string{"." + r.host, ""} {
-		if header, ok := c.Secrets["GIT_AUTH_HEADER"+suffix]; ok {
-			return string(header)
+		if header, ok := c.secret("GIT_AUTH_HEADER" + suffix); ok {
+			return header
 		}
-		if token, ok := c.Secrets["GIT_AUTH_TOKEN"+suffix]; ok {
-			return "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+string(token)))
+		if token, ok := c.secret("GIT_AUTH_TOKEN" + suffix); ok {
+			return "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+token))
 		}
 	}
 	return ""
@@ -87,7 +87,7 @@ func (c *Cache) useSSH(r *Repo, g *git) error {
 	if home, err := os.UserHomeDir(); err == nil {
 		list += " " + quoted(filepath.Join(home, ".ssh", "known_hosts"))
 	}
-	g.env = append(g.env, "GIT_SSH_COMMAND=ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile="+shellQuoted(list))
+	g.env = append(g.env, "GIT_SSH_COMMAND=ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=20 -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile="+shellQuoted(list))
 	if c.Agent != "" {
 		g.env = append(g.env, "SSH_AUTH_SOCK="+c.Agent)
 	} else if r.ssh {
@@ -117,10 +117,11 @@ func (e *gitError) Error() string {
 
 func (e *gitError) Unwrap() error { return e.err }
 
-// says reports whether git's messages hold one of texts.
+// says reports whether git's messages hold one of texts, in large letters or small.
 func (e *gitError) says(texts ...string) bool {
+	said := strings.ToLower(e.stderr)
 	for _, text := range texts {
-		if strings.Contains(e.stderr, text) {
+		if strings.Contains(said, strings.ToLower(text)) {
 			return true
 		}
 	}
@@ -248,19 +249,22 @@ func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 			return
 		case <-ctx.Done():
 		}
-		unix.Kill(-cmd.Process.Pid, unix.SIGTERM)
+		signalGroup(cmd, unix.SIGTERM)
 		select {
 		case <-ended:
 		case <-time.After(killAfter):
-			unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+			signalGroup(cmd, unix.SIGKILL)
 		}
 	}()
 	err := cmd.Wait()
 	if ctx.Err() != nil {
-		unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // whatever of the group is left
+		signalGroup(cmd, unix.SIGKILL) // whatever of the group is left
 	}
 	return err
 }
+
+// signalGroup signals all that a command has started; nobody may be left.
+func signalGroup(cmd *exec.Cmd, signal unix.Signal) { _ = unix.Kill(-cmd.Process.Pid, signal) }
 
 // asGitError gives the failed call in err, nil when it is another error.
 func asGitError(err error) *gitError {

@@ -44,10 +44,11 @@ func newClient() *http.Client {
 
 // authorization is the header that the secrets have for a URL's host, "" without one.
 func (c *Cache) authorization(u *url.URL) string {
-	if token, ok := c.Secrets["HTTP_AUTH_TOKEN_"+u.Hostname()]; ok {
-		return "Bearer " + string(token)
+	if token, ok := c.secret("HTTP_AUTH_TOKEN_" + u.Hostname()); ok {
+		return "Bearer " + token
 	}
-	return string(c.Secrets["HTTP_AUTH_HEADER_"+u.Hostname()])
+	header, _ := c.secret("HTTP_AUTH_HEADER_" + u.Hostname())
+	return header
 }
 
 var errSilent = errors.New("the server sends nothing any more")

@@ -30,35 +30,52 @@ type PutOptions struct {
 // flushed by the caller. Putting an image again keeps the time at which it first came; a manifest from elsewhere takes
 // the place of one made here, never the other way round.
 func (s *Store) Put(ctx context.Context, cfg *oci.Image, o PutOptions) (Image, error) {
-	rawConfig, err := configBytes(cfg, o.RawConfig)
+	rec, err := s.putDocuments(ctx, cfg, o)
 	if err != nil {
 		return Image{}, err
 	}
-	id := digest.FromBytes(rawConfig)
-	if err := s.holdLayers(ctx, id, cfg.RootFS.DiffIDs); err != nil {
+	if rec, err = s.publishRecord(ctx, rec); err != nil {
 		return Image{}, err
 	}
-	rawManifest := o.RawManifest
-	if rawManifest == nil {
-		if rawManifest, err = s.makeManifest(cfg, rawConfig, o.Annotations); err != nil {
-			return Image{}, err
-		}
-	}
-	desc, err := describe(rawManifest, id)
-	if err != nil {
-		return Image{}, err
-	}
-	if err := s.publishBlobs(ctx, rawConfig, rawManifest); err != nil {
-		return Image{}, fmt.Errorf("image %s: %w", short(id), err)
-	}
-	rec, err := s.publishRecord(ctx, Record{
-		ID: id, Manifest: desc, Foreign: o.RawManifest != nil, Created: s.now(),
-		RepoDigests: o.RepoDigests, Parent: o.Parent,
-	})
+	return s.read(rec)
+}
+
+// PutMember is Put without a record: the image is there for an index that refers to it, or while this process lives.
+func (s *Store) PutMember(ctx context.Context, cfg *oci.Image, o PutOptions) (Image, error) {
+	rec, err := s.putDocuments(ctx, cfg, o)
 	if err != nil {
 		return Image{}, err
 	}
 	return s.read(rec)
+}
+
+// putDocuments stores config and manifest and gives the record that is to be published.
+func (s *Store) putDocuments(ctx context.Context, cfg *oci.Image, o PutOptions) (Record, error) {
+	rawConfig, err := configBytes(cfg, o.RawConfig)
+	if err != nil {
+		return Record{}, err
+	}
+	id := digest.FromBytes(rawConfig)
+	if err := s.holdLayers(ctx, id, cfg.RootFS.DiffIDs); err != nil {
+		return Record{}, err
+	}
+	rawManifest := o.RawManifest
+	if rawManifest == nil {
+		if rawManifest, err = s.makeManifest(cfg, rawConfig, o.Annotations); err != nil {
+			return Record{}, err
+		}
+	}
+	desc, err := describe(rawManifest, id)
+	if err != nil {
+		return Record{}, err
+	}
+	if err := s.publishBlobs(ctx, rawConfig, rawManifest); err != nil {
+		return Record{}, fmt.Errorf("image %s: %w", short(id), err)
+	}
+	return Record{
+		ID: id, Manifest: desc, Foreign: o.RawManifest != nil, Created: s.now(),
+		RepoDigests: o.RepoDigests, Parent: o.Parent,
+	}, nil
 }
 
 // configBytes is the encoding whose digest is the image's id.

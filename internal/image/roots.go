@@ -3,11 +3,13 @@ package image
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/opencontainers/go-digest"
 
 	"strata/internal/errdef"
 	"strata/internal/oci"
+	"strata/internal/reference"
 )
 
 // ImageName is how leases and the sweep call an image record: "image:<hex>".
@@ -61,5 +63,27 @@ func (s *Store) Roots(_ context.Context) (map[string]bool, error) {
 			}
 		}
 	}
-	return roots, nil
+	return roots, s.indexRoots(roots)
+}
+
+// indexRoots adds what the indexes reach that tags stand for.
+func (s *Store) indexRoots(roots map[string]bool) error {
+	tags, err := s.Tags.All()
+	if err != nil {
+		return err
+	}
+	for _, t := range tags {
+		if t.Index == "" || roots[BlobName(t.Index)] {
+			continue
+		}
+		x, err := s.Index(t.Index)
+		if err != nil {
+			name := reference.Familiarize(t.Name)
+			return errdef.WithHint(fmt.Errorf("tag %q: %w", name, err), "strata rmi "+name+" removes it; build it again")
+		}
+		for name := range x.names() {
+			roots[name] = true
+		}
+	}
+	return nil
 }

@@ -26,6 +26,8 @@ type Tag struct {
 	Name string `json:"name"`
 	// Image is the id that it points to.
 	Image digest.Digest `json:"image"`
+	// Index is what the name stands for when it is for several platforms; Image is one of its members then.
+	Index digest.Digest `json:"index,omitempty"`
 	// History of the tag, oldest first; the last event is the present state.
 	History []TagEvent `json:"history,omitempty"`
 }
@@ -60,6 +62,12 @@ func fullName(name string) (string, error) {
 
 // Tag points name to the image id, which must exist, and returns the id that it pointed to before, if any.
 func (s *Store) Tag(ctx context.Context, name string, id digest.Digest, cause string) (digest.Digest, error) {
+	return s.TagIndex(ctx, name, id, "", cause)
+}
+
+// TagIndex is Tag for an image for several platforms: id is the member that stands for it on this machine. The empty index
+// is none.
+func (s *Store) TagIndex(ctx context.Context, name string, id, index digest.Digest, cause string) (digest.Digest, error) {
 	full, err := fullName(name)
 	if err != nil {
 		return "", err
@@ -77,7 +85,7 @@ func (s *Store) Tag(ctx context.Context, name string, id digest.Digest, cause st
 			return err
 		}
 		event := TagEvent{Image: id, Time: s.now(), Cause: cause}
-		if old, err = s.move(ctx, full, event); err != nil {
+		if old, err = s.move(ctx, full, event, index); err != nil {
 			return err
 		}
 		rec.LastTagged = event.Time
@@ -87,10 +95,10 @@ func (s *Store) Tag(ctx context.Context, name string, id digest.Digest, cause st
 }
 
 // move writes the tag's new state.
-func (s *Store) move(ctx context.Context, full string, event TagEvent) (old digest.Digest, err error) {
+func (s *Store) move(ctx context.Context, full string, event TagEvent, index digest.Digest) (old digest.Digest, err error) {
 	err = s.Tags.Update(ctx, key(full), func(t *Tag, _ bool) error {
 		old = t.Image
-		t.Name, t.Image = full, event.Image
+		t.Name, t.Image, t.Index = full, event.Image, index
 		if n := len(t.History); n == 0 || t.History[n-1].Image != event.Image {
 			t.History = append(t.History, event)
 		}

@@ -108,7 +108,12 @@ func (d *Dir[T]) Locked(ctx context.Context, key string, fn func() error) error 
 		return err
 	}
 	defer lock.Unlock()
-	return fn()
+	err = fn()
+	if _, gone := os.Stat(file); errors.Is(gone, fs.ErrNotExist) {
+		// Of a record that is not there no lock file stays. Whoever waits on it notices that it lost its name.
+		os.Remove(strings.TrimSuffix(file, suffix) + ".lock")
+	}
+	return err
 }
 
 // Delete removes the record of key; errdef.ErrNotFound without one.
