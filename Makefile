@@ -17,7 +17,9 @@ endif
 
 GO := go
 PURE := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
-STATIC := CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags "-static"'
+# Of runc without its manual's generator and checkpoints: neither is used, and both take time whenever a container starts.
+RUNC_TAGS := seccomp netgo osusergo urfave_cli_no_docs runc_nocriu
+STATIC := CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -tags '$(RUNC_TAGS)' -ldflags '-s -w -extldflags "-static"'
 TOOLBOX := $(shell find tools/toolbox -name '*.go' ! -name '*_test.go' -o -name 'go.mod' -o -name 'go.sum')
 
 # What can be built here: the runtime needs a C compiler and a static libseccomp, strata-enter a C compiler. Where these
@@ -30,7 +32,7 @@ ifeq ($(shell scripts/check-deps.sh --runtime && echo yes),yes)
 HELPERS += bin/strata-runc bin/strata-step
 endif
 
-.PHONY: all build demo check-deps test test-real lint bench clean help program helpers
+.PHONY: all build demo check-deps test test-real lint bench conformance clean help program helpers
 
 all: build ## build everything into bin/ (the default)
 
@@ -96,7 +98,7 @@ test: build ## vet and all tests that need nothing but this machine
 	@scripts/test-deps.sh
 	CGO_ENABLED=0 $(GO) vet ./...
 	$(TEST) -skip '^TestScriptsReal$$' ./... | $(SUM)
-	$(if $(filter bin/strata-step,$(HELPERS)),CGO_ENABLED=1 $(GO) test -tags seccomp ./cmd/strata-step)
+	$(if $(filter bin/strata-step,$(HELPERS)),CGO_ENABLED=1 $(GO) test -tags '$(RUNC_TAGS)' ./cmd/strata-step)
 	cd tools/toolbox && CGO_ENABLED=0 $(GO) vet ./... && CGO_ENABLED=0 $(GO) test ./...
 
 test-real: build ## real base images, package registries and other engines; as root
@@ -108,6 +110,9 @@ lint: ## golangci-lint, where it is installed
 
 bench: build ## compare with docker, podman, buildah, where installed
 	$(GO) run ./scripts/bench
+
+conformance: build ## compare with BuildKit's results; DIR=… other Dockerfiles, UPDATE=1 renew what is expected; as root
+	PATH="$(CURDIR)/bin:$$PATH" CGO_ENABLED=0 $(GO) run ./scripts/conformance $(if $(UPDATE),-update) $(DIR)
 
 clean: ## remove what was built
 	rm -rf bin

@@ -161,6 +161,7 @@ func runScripts(t *testing.T, dir string, b *bed) {
 			"terminal":   terminalCommand,
 			"mkelf":      mkelf,
 			"fileserver": fileServer,
+			"website":    startWebsite,
 		},
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,6 +34,11 @@ type CacheMount struct {
 	Path string
 	// Used is when a step last took it.
 	Used time.Time
+}
+
+// Tree names the tree among all: the directory of its cache and its number.
+func (m CacheMount) Tree() string {
+	return filepath.Join(filepath.Base(filepath.Dir(m.Path)), filepath.Base(m.Path))
 }
 
 const (
@@ -150,6 +156,18 @@ func (c *CacheMounts) Trash(m CacheMount, trash string) error {
 		return err
 	}
 	return os.Remove(m.Path + lockName)
+}
+
+// HasCacheMounts reports whether a step of the plan uses a cache mount.
+func (p *Plan) HasCacheMounts() bool {
+	for _, s := range p.Stages {
+		for _, step := range s.Steps {
+			if step.Run != nil && slices.ContainsFunc(step.Run.Mounts, func(m Mount) bool { return m.Type == MountCache }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // CacheMountSize adds up the regular files of a tree; what vanishes meanwhile counts nothing.

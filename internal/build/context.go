@@ -30,6 +30,8 @@ type Context struct {
 	// from is where it was fetched from, "" for a directory of the user's own.
 	from string
 
+	plainModes bool // only whether a file can be executed counts
+
 	walk func() error
 	// Of the build that walks it: where progress goes, and the Dockerfile's name for messages.
 	sink       progress.Sink
@@ -257,6 +259,9 @@ func (w *walker) stat(name string) (item, error) {
 			return i, err
 		}
 		i.link = link
+	}
+	if w.context.plainModes {
+		i.plainMode()
 	}
 	return i, nil
 }

@@ -53,6 +53,8 @@ type Deps struct {
 	Caches *CacheMounts
 	// Secrets by id, for RUN --mount=type=secret. Neither keys nor layers know of them.
 	Secrets map[string][]byte
+	// AllowLeak does not mind a secret in what is made.
+	AllowLeak bool
 	// Agents are the sockets of ssh agents by id, for RUN --mount=type=ssh.
 	Agents map[string]string
 	// CA is a bundle of certificates (PEM) that RUN steps are given while they run; nil gives none. Neither keys nor
@@ -68,6 +70,10 @@ type Deps struct {
 	// Slot tells this build from others of the machine, the path of its Dockerfile for example, so that a step that must
 	// run again can say what changed.
 	Slot string
+	// Remote is a cache from elsewhere that is asked for what the build cache does not have; nil for none.
+	Remote graph.Remote
+	// Visit is told of each step, after the last one, where its cache entry is; nil tells nobody.
+	Visit func(graph.Link)
 	// Parallel is how many steps run at once; at least one.
 	Parallel int
 	// Sink takes the progress; nil discards it.
@@ -95,11 +101,15 @@ func Execute(ctx context.Context, plan *Plan, d Deps) (*oci.Image, error) {
 		return nil, err
 	}
 	x := &executor{plan: plan, deps: d, hold: h, steps: map[*Step]*graph.Vertex{}, last: map[*Stage]*graph.Vertex{}, shown: map[string]*graph.Vertex{}}
+	x.leaks = newLeaks(&d)
 	defer x.close()
+	if err := x.leaks.plan(plan); err != nil {
+		return nil, err
+	}
 	if err := x.vertices(); err != nil {
 		return nil, err
 	}
-	solver := graph.Solver{Cache: cache, Parallel: d.Parallel, Sink: d.Sink}
+	solver := graph.Solver{Cache: cache, Parallel: d.Parallel, Sink: d.Sink, Remote: d.Remote, Visit: d.Visit}
 	chain, targets := x.targets()
 	solved, err := solver.Solve(ctx, targets...)
 	if err != nil {
@@ -127,6 +137,7 @@ type executor struct {
 
 	fetched fetched
 	named   namedContexts
+	leaks   *leaks
 	indexed sync.Once
 	index   *statIndex // of the files of layers
 }
@@ -285,6 +296,9 @@ func (o *op) lines(more ...graph.Line) []graph.Line {
 	if e := o.x.plan.Epoch; e != nil {
 		all = append(all, graph.Line{Name: "SOURCE_DATE_EPOCH", Value: fmt.Sprint(e.Unix())})
 	}
+	if o.x.deps.AllowLeak && len(o.x.deps.Secrets) > 0 { // so that no other build takes what nobody has looked at
+		all = append(all, graph.Line{Name: "--allow-secret-leak", Value: "true"})
+	}
 	return append(all, more...)
 }
 
@@ -313,6 +327,9 @@ func (o *op) changeset(ctx context.Context, on json.RawMessage, out *graph.Outpu
 	defer os.RemoveAll(dir)
 	t := &mounted{dir: dir, stacks: o.x.deps.Stacks, layers: before.Layers}
 	if err := t.with(fn); err != nil {
+		return nil, err
+	}
+	if err := o.x.leaks.tree(ctx, filepath.Join(dir, "rw", "upper")); err != nil {
 		return nil, err
 	}
 	lower, err := o.x.deps.Stacks.Lower(before.Layers)

@@ -71,9 +71,9 @@ func (x *executor) bottom(base *Base, solved []graph.Solved) (at time.Time, entr
 	return at, entries, layers
 }
 
-// clamp bounds a time by the epoch of a reproducible build.
+// clamp makes the epoch of a reproducible build of a time of this build, whatever the clock says.
 func (x *executor) clamp(at time.Time) *time.Time {
-	if e := x.plan.Epoch; e != nil && at.After(*e) {
+	if e := x.plan.Epoch; e != nil {
 		at = e.UTC()
 	}
 	return &at

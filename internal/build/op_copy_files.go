@@ -388,7 +388,11 @@ func (c *copier) inline(f Inline) error {
 	if err := unix.Fchmod(int(out.Fd()), c.chmod.of(0o644, false)); err != nil {
 		return err
 	}
-	return setTime(out, orEpoch(time.Now(), c.epoch))
+	at := time.Now()
+	if c.epoch != nil {
+		at = *c.epoch
+	}
+	return setTime(out, at)
 }
 
 // finish sets the times of directories, from the innermost outward. What later sources put into them shows in their times.

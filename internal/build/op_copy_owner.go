@@ -15,9 +15,18 @@ import (
 	"strata/internal/runtime"
 )
 
-// ownerOf resolves --chown as BuildKit does: a number is taken as it is, for the group too where none is said; a name is
-// looked up in the tree, and one that is not there changes nothing of 0:0, which the step's output says.
+// ownerOf resolves --chown.
 func ownerOf(t *mounted, spec string, out *graph.Output) (runtime.User, error) {
+	u, err := owner(t, spec, out)
+	if err != nil {
+		return u, fmt.Errorf("--chown=%s: %w", spec, err)
+	}
+	return u, nil
+}
+
+// owner resolves whose a new file is as BuildKit does: a number is taken as it is, for the group too where none is said; a
+// name is looked up in the tree, and one that is not there changes nothing of 0:0, which the step's output says.
+func owner(t *mounted, spec string, out *graph.Output) (runtime.User, error) {
 	name, group, _ := strings.Cut(spec, ":")
 	var u runtime.User
 	ids, err := ownerIDs(t, "/etc/passwd", name, out)
@@ -32,10 +41,7 @@ func ownerOf(t *mounted, spec string, out *graph.Output) (runtime.User, error) {
 	if err == nil {
 		err = runtime.Mapped(u)
 	}
-	if err != nil {
-		return u, fmt.Errorf("--chown=%s: %w", spec, err)
-	}
-	return u, nil
+	return u, err
 }
 
 func ownerID(text string) (uint32, bool) {
@@ -74,7 +80,7 @@ func ownerIDs(t *mounted, file, name string, out *graph.Output) ([]uint32, error
 		ids = append(ids, uint32(id))
 	}
 	if len(ids) == 0 {
-		fmt.Fprintf(out.Stream(2), "--chown: %q is not in the image's %s and counts for nothing\n", name, file)
+		fmt.Fprintf(out.Stream(2), "owner %q is not in the image's %s and counts for nothing\n", name, file)
 	}
 	return ids, nil
 }

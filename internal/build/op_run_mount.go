@@ -141,11 +141,11 @@ func (s *mounts) place(i int, name string) (string, error) {
 
 // cache shows a tree that outlives the build. A new one is a copy of From's Source, or empty.
 func (s *mounts) cache(ctx context.Context, i int, m *Mount) error {
-	key, err := json.Marshal([]any{m.ID, s.inputs[i].Layers, m.Source, m.UID, m.GID, m.Mode})
+	key, err := cacheKey(m.ID, s.inputs[i].Layers, m.Source, m.cacheOwner())
 	if err != nil {
 		return err
 	}
-	tree, err := s.o.x.deps.Caches.take(ctx, string(key), m.ID, m.Sharing)
+	tree, err := s.o.x.deps.Caches.take(ctx, key, m.ID, m.Sharing)
 	if err != nil {
 		return err
 	}
@@ -165,15 +165,10 @@ func (s *mounts) seed(ctx context.Context, i int, m *Mount, dir string) error {
 			return err
 		}
 	}
-	mode := or(m.Mode, 0o755)
-	if m.UID == nil && m.GID == nil && m.Mode == nil {
-		return nil
-	}
-	if err := s.o.x.chown(dir, or(m.UID, 0), or(m.GID, 0)); err != nil {
-		return err
-	}
-	return unix.Chmod(dir, mode)
+	return m.cacheOwner().apply(dir, s.o.x.chown)
 }
+
+func (m *Mount) cacheOwner() CacheOwner { return CacheOwner{m.UID, m.GID, m.Mode} }
 
 // fill copies From's Source into the new tree.
 func (s *mounts) fill(ctx context.Context, i int, m *Mount, dir string) error {

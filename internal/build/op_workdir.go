@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"strata/internal/graph"
 	"strata/internal/runtime"
@@ -24,9 +25,12 @@ func (o *workdirOp) Content(context.Context, []json.RawMessage) ([]graph.Line, e
 
 func (o *workdirOp) Run(ctx context.Context, inputs []json.RawMessage, out *graph.Output) (json.RawMessage, error) {
 	result, err := o.changeset(ctx, inputs[0], out, func(t *mounted) error {
-		user, err := runtime.LookupUser(t.root, o.dir.User, nil)
-		if err != nil {
-			return err
+		var user runtime.User
+		if o.dir.User != "" {
+			var err error
+			if user, err = owner(t, o.dir.User, out); err != nil {
+				return fmt.Errorf("the directory's owner, USER %s: %w", o.dir.User, err)
+			}
 		}
 		created, err := t.root.MkdirAll(o.dir.Path, 0o755, int(user.UID), int(user.GID))
 		if err != nil || o.x.plan.Epoch == nil {

@@ -31,8 +31,9 @@ type Options struct {
 	// name. A value is "docker-image://NAME", "oci-layout://DIR[:TAG][@DIGEST]", "target:STAGE", or a tree of files, which
 	// only [Deps.OpenContext] understands.
 	Contexts map[string]string
-	// NoCache marks every step as one that must run.
-	NoCache bool
+	// NoCache marks every step as one that must run, NoCacheFilter the steps of the stages that it names.
+	NoCache       bool
+	NoCacheFilter []string
 }
 
 // Resolver finds the images that a Dockerfile names. The engine hands one in.

@@ -91,13 +91,13 @@ func (p *planner) fromContext(s *stage) {
 }
 
 // takeFrom says of which stage, image or context the sources are.
-func (cp *Copy) takeFrom(from *stage) {
+func (c *Copy) takeFrom(from *stage) {
 	switch {
 	case from == nil:
 	case from.direct():
-		cp.Context = from.context.name
+		c.Context = from.context.name
 	default:
-		cp.From = from.out
+		c.From = from.out
 	}
 }
 

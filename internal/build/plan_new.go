@@ -161,6 +161,7 @@ func newPlanner(f *dockerfile.File, r Resolver, o Options) (*planner, error) {
 	}
 	p.addStages(stages)
 	p.linkStages()
+	p.markUncached()
 	return p, nil
 }
 

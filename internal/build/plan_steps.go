@@ -84,5 +84,5 @@ func (p *planner) checkRunFlags(c *instructions.RunCommand) error {
 }
 
 func notAllowed(what string) error {
-	return errdef.WithHint(fmt.Errorf("%s is not allowed: %w", what, errdef.ErrDenied), "strata build --allow "+what)
+	return errdef.WithHint(fmt.Errorf("%s is not allowed", what), "strata build --allow "+what)
 }

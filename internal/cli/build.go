@@ -30,6 +30,7 @@ type buildFlags struct {
 	check                                bool
 	steps                                stepFlags
 	quiet, noCache                       bool
+	cache                                cacheFlags
 	result                               resultFlags
 }
 
@@ -63,7 +64,12 @@ func (a *app) build() *cobra.Command {
 	fl.StringVar(&f.progress, "progress", "auto", "show progress as auto, tty, plain, rawjson or quiet")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the image's id")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image's id to this file")
+	fl.StringArrayVar(&f.cache.from, "cache-from", nil, "look for cached steps there too: IMAGE, type=registry,ref=NAME or type=local,src=DIR")
+	fl.StringArrayVar(&f.cache.to, "cache-to", nil, "export the cache: type=registry,ref=NAME or type=local,dest=DIR[,mode=min|max]")
+	fl.StringArrayVar(&f.cache.noCacheFilter, "no-cache-filter", nil, "run every step of these stages again")
+	fl.StringVar(&f.cache.contextModes, "context-modes", "keep", "modes of the context's files: keep, or git for 0644 and 0755")
 	f.result.add(fl)
+	fl.BoolVar(&f.o.AllowSecretLeak, "allow-secret-leak", false, "do not stop when a --secret is found in what the build makes")
 	f.steps.add(fl)
 	fl.StringVar(&f.call, "call", "build", "do something else with the Dockerfile: check, outline, targets, context[,format=json]")
 	fl.BoolVar(&f.check, "check", false, "the same as --call=check")
@@ -80,6 +86,10 @@ func (a *app) runBuild(ctx context.Context, f *buildFlags, path string) error {
 	if err == nil {
 		err = f.result.into(a, &o)
 	}
+	if err != nil {
+		return err
+	}
+	limit, err := cacheCap()
 	if err != nil {
 		return err
 	}
@@ -104,6 +114,11 @@ func (a *app) runBuild(ctx context.Context, f *buildFlags, path string) error {
 		if cerr := display.Close(); err == nil {
 			err = cerr
 		}
+		if ctx.Err() == nil {
+			if cerr := e.CapCache(ctx, res, limit); cerr != nil {
+				a.notes([]string{"the build cache could not be brought down to its bound: " + cerr.Error()})
+			}
+		}
 		if err != nil {
 			a.explainStep(err)
 			a.warn(o.Name, about(err, res.Warnings))
@@ -111,6 +126,7 @@ func (a *app) runBuild(ctx context.Context, f *buildFlags, path string) error {
 		}
 		if mode != "quiet" {
 			a.warn(o.Name, res.Warnings)
+			a.notes(res.Notes)
 		}
 		if f.iidfile != "" {
 			if err := os.WriteFile(f.iidfile, []byte(res.Image.ID), 0o644); err != nil {
@@ -172,6 +188,13 @@ func (a *app) warn(name string, warnings []dockerfile.Warning) {
 	}
 }
 
+// notes are of no line of the Dockerfile.
+func (a *app) notes(notes []string) {
+	for _, note := range notes {
+		fmt.Fprintln(a.err, "note:", render.Clean(note))
+	}
+}
+
 // about keeps the warnings of the lines at which a build failed.
 func about(err error, warnings []dockerfile.Warning) []dockerfile.Warning {
 	var place *dockerfile.Error
@@ -192,6 +215,10 @@ func (f *buildFlags) options(in *os.File, path string) (engine.BuildOptions, err
 		return o, err
 	}
 	if o.BuildArgs, err = buildArgs(f.buildArgs); err != nil {
+		return o, err
+	}
+	withEpoch(o.BuildArgs)
+	if err := f.cache.options(&o); err != nil {
 		return o, err
 	}
 	if o.Secrets, err = buildSecrets(f.secrets); err != nil {

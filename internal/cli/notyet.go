@@ -5,7 +5,7 @@ import "strings"
 // dockerFlags are docker's flags, by verb, that strata does not have yet. Naming one is told apart from a mistyped flag.
 var dockerFlags = map[string]string{
 	"run": createOnly + " attach annotation", "create": createOnly + " attach annotation",
-	"build": "attest cache-from cache-to no-cache-filter squash memory cpu-shares",
+	"build": "attest squash memory cpu-shares",
 	"logs":  "details",
 	"start": "checkpoint",
 
@@ -15,14 +15,14 @@ var dockerFlags = map[string]string{
 const createOnly = "add-host cap-add cap-drop cgroup-parent cgroupns " +
 	"device dns dns-option dns-search domainname gpus group-add health-cmd health-interval health-retries health-timeout ip ipc label-file link " +
 	"log-driver log-opt mac-address mount network-alias no-healthcheck oom-kill-disable oom-score-adj pid " +
-	"platform privileged restart runtime secret security-opt shm-size stop-signal stop-timeout sysctl ulimit userns uts " +
+	"privileged restart runtime secret security-opt shm-size stop-signal stop-timeout sysctl ulimit userns uts " +
 	"volume-driver volumes-from"
 
 // dockerShorthands are the one-letter forms of those.
 var dockerShorthands = map[string]string{"m": "memory", "a": "attach", "q": "quiet", "c": "cpu-shares"}
 
 // dockerCommands are docker's commands that strata does not have yet.
-const dockerCommands = "manifest volume network buildx compose context plugin swarm stack service node secret config trust"
+const dockerCommands = "manifest volume network compose context plugin swarm stack service node secret config trust"
 
 // flagName takes the flag's name out of pflag's message: "unknown flag: --x", "unknown shorthand flag: 'x' in -xy".
 func flagName(msg string) string {

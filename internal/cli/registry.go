@@ -65,7 +65,7 @@ func (a *app) pull() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&o.All, "all-tags", "a", false, "fetch every tag of the repository")
-	cmd.Flags().StringVar(&platform, "platform", "", "platform of the image: OS/ARCH[/VARIANT]")
+	cmd.Flags().StringVar(&platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "platform of the image: OS/ARCH[/VARIANT]")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
 	return cmd
 }

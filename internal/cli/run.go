@@ -13,17 +13,18 @@ import (
 	"strata/internal/container"
 	"strata/internal/engine"
 	"strata/internal/errdef"
+	"strata/internal/oci"
 	"strata/internal/runtime"
 )
 
 // createFlags are those that run and create share.
 type createFlags struct {
-	name, user, workdir, hostname, network, pull, cidfile string
-	env, envFiles, labels, binds, tmpfs                   []string
-	entrypoint                                            entrypointFlag
-	publish, expose                                       []string
-	tty, stdin, readOnly, init, autoRemove, quiet         bool
-	publishAll                                            bool
+	name, user, workdir, hostname, network, pull, cidfile, platform string
+	env, envFiles, labels, binds, tmpfs                             []string
+	entrypoint                                                      entrypointFlag
+	publish, expose                                                 []string
+	tty, stdin, readOnly, init, autoRemove, quiet                   bool
+	publishAll                                                      bool
 
 	resources resourceFlags
 }
@@ -49,6 +50,7 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.network, "net", "host", "network: host, or none")
 	_ = fl.MarkHidden("net") // fails only for a flag that is not there
 	fl.StringVar(&f.pull, "pull", "missing", "when to pull the image: always, missing, never")
+	fl.StringVar(&f.platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "platform of the image: OS/ARCH[/VARIANT]")
 	fl.StringVar(&f.cidfile, "cidfile", "", "write the container's id to this new file")
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "set NAME=value, or take NAME from here")
 	fl.StringArrayVar(&f.envFiles, "env-file", nil, "read environment variables from a file")
@@ -74,6 +76,9 @@ func (f *createFlags) add(cmd *cobra.Command) {
 func (f *createFlags) options(cmd *cobra.Command, args []string) (engine.CreateOptions, error) {
 	o := engine.CreateOptions{Image: args[0], Name: f.name}
 	var err error
+	if o.Platform, err = oci.ParsePlatform(f.platform); err != nil {
+		return o, usageError{err}
+	}
 	if o.Pull, err = engine.ParsePull(f.pull); err != nil {
 		return o, usageError{err}
 	}

@@ -121,31 +121,6 @@ func (a *app) imagePrune() *cobra.Command {
 	return cmd
 }
 
-func (a *app) builderPrune() *cobra.Command {
-	var all, force bool
-	cmd := &cobra.Command{
-		Use:   "prune [OPTIONS]",
-		Short: "Remove build cache",
-		Args:  exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.confirm(cmd.Context(), force, "This removes build cache."); err != nil {
-				return err
-			}
-			return a.with(cmd.Context(), func(e *engine.Engine) error {
-				n, freed, err := e.PruneBuilder(cmd.Context(), all)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(a.out, "Deleted build cache entries: %d\nTotal reclaimed space: %s\n", n, render.HumanSize(freed))
-				return err
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "remove entries whose layers an image has, too")
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	return cmd
-}
-
 func (a *app) systemCheck() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{

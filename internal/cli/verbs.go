@@ -19,6 +19,7 @@ func (a *app) verbs() []verb {
 	return []verb{
 		{"build", "build", a.build},
 		{"builder", "build", a.builderGroup},
+		{"buildx", "build", a.buildxGroup},
 		{"history", "build", a.history},
 
 		{"attach", "run", a.attach},
@@ -101,7 +102,7 @@ func (a *app) containerGroup() *cobra.Command {
 }
 
 func (a *app) builderGroup() *cobra.Command {
-	return a.group("builder", "Work with the build cache", a.build(), a.builderPrune())
+	return a.group("builder", "Work with the build cache", a.build(), a.builderCacheMount(), a.builderDu(), a.builderPrune())
 }
 
 func (a *app) systemGroup() *cobra.Command {

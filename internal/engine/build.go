@@ -53,8 +53,17 @@ type BuildOptions struct {
 	// Secrets by id, Agents (sockets of ssh agents) by id, for RUN --mount.
 	Secrets map[string][]byte
 	Agents  map[string]string
+	// AllowSecretLeak does not mind a secret in what is made.
+	AllowSecretLeak bool
 	// CA is a bundle of certificates for RUN steps, as [ReadCA] gives it.
 	CA []byte
+	// NoCacheFilter are stages of which every step runs.
+	NoCacheFilter []string
+	// PlainModes takes of the context's modes only what git keeps: [build.Context.PlainModes].
+	PlainModes bool
+	// CacheFrom are caches to look in, CacheTo places for the cache of this build.
+	CacheFrom []CacheImport
+	CacheTo   []CacheExport
 	// Platforms to build for: several give an index. None is this machine's, and the image keeps what its base says.
 	Platforms []oci.Platform
 	// Outputs are what the build leaves beside the image in the store.
@@ -67,7 +76,7 @@ type BuildOptions struct {
 func (o *BuildOptions) plan() build.Options {
 	return build.Options{
 		Target: o.Target, BuildArgs: o.BuildArgs, Labels: o.Labels, Network: o.Network, NoCache: o.NoCache,
-		Contexts: o.Contexts, Steps: o.Steps,
+		NoCacheFilter: o.NoCacheFilter, Contexts: o.Contexts, Steps: o.Steps,
 	}
 }
 
@@ -95,6 +104,10 @@ type BuildResult struct {
 	Ref      string
 	Devices  int
 	Warnings []dockerfile.Warning
+	// Notes tell what came of imported and exported caches.
+	Notes []string
+
+	cache *builtCache
 }
 
 // Build builds a Dockerfile's target into the store and names it.
@@ -106,6 +119,11 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) (BuildResult, error)
 			return res, err
 		}
 		res.Tags = append(res.Tags, full)
+	}
+	for _, to := range o.CacheTo { // said before the work, not after it
+		if _, _, err := e.cachePlace(to); err != nil && !to.IgnoreError {
+			return res, fmt.Errorf("export of the build cache: %w", err)
+		}
 	}
 	if err := o.checkOutputs(); err != nil {
 		return res, err
@@ -121,7 +139,12 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) (BuildResult, error)
 		return res, err
 	}
 	defer in.Close()
+	if in != nil && o.PlainModes {
+		in.PlainModes()
+	}
+	res.cache = e.newBuiltCache(ctx, o)
 	all, err := e.buildAll(ctx, o, in, &res)
+	res.Notes = res.cache.notes()
 	if err != nil {
 		return res, err
 	}
@@ -135,7 +158,12 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) (BuildResult, error)
 			return res, err
 		}
 	}
-	return res, e.export(ctx, o, b, &res)
+	if err := e.export(ctx, o, b, &res); err != nil {
+		return res, err
+	}
+	notes, err := e.exportCaches(ctx, o.CacheTo, res.cache)
+	res.Notes = append(res.cache.notes(), notes...)
+	return res, err
 }
 
 // buildOne builds for one platform; the zero Platform is this machine's.
@@ -151,10 +179,14 @@ func (e *Engine) buildOne(ctx context.Context, o BuildOptions, in *build.Context
 		return nil, nil, err
 	}
 	res.warn(plan.Warnings)
+	res.warn(build.ShortSecrets(o.Secrets))
+	res.cache.plan(plan)
 	cfg, err := e.execute(ctx, plan, o, in, res)
+	res.cache.grown.known = err == nil
 	if err != nil {
 		return nil, nil, err
 	}
+	res.cache.image = append(res.cache.image, cfg.RootFS.DiffIDs...)
 	if err := e.layers.Sync(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -175,6 +207,10 @@ func (e *Engine) execute(ctx context.Context, plan *build.Plan, o BuildOptions, 
 	deps, err := e.buildDeps(ctx, o, plan.Platform, in)
 	if err != nil {
 		return nil, err
+	}
+	deps.Visit = res.cache.visit
+	if res.cache.imported != nil {
+		deps.Remote = res.cache.imported
 	}
 	res.Ref = filepath.Base(deps.LogDir)
 	if len(o.Platforms) > 1 {
@@ -224,24 +260,25 @@ func (e *Engine) buildDeps(ctx context.Context, o BuildOptions, p oci.Platform, 
 		return build.Deps{}, err
 	}
 	d := build.Deps{
-		CacheDir: e.cacheDir(),
-		LogDir:   logs,
-		RunDir:   run,
-		TempDir:  e.tempDir,
-		Hold:     e.hold,
-		Layers:   e.layers,
-		Stacks:   e.stacks,
-		Caches:   e.cacheMounts(),
-		Secrets:  o.Secrets,
-		Agents:   o.Agents,
-		Slot:     slot(o, p),
-		Parallel: runtime.GOMAXPROCS(0),
-		Sink:     e.opts.Sink,
-		Userns:   userns.Active(),
-		SingleID: userns.Single(),
-		CA:       o.CA,
-		Fetch:    e.fetcher(o),
-		Context:  in,
+		CacheDir:  e.cacheDir(),
+		LogDir:    logs,
+		RunDir:    run,
+		TempDir:   e.tempDir,
+		Hold:      e.hold,
+		Layers:    e.layers,
+		Stacks:    e.stacks,
+		Caches:    e.cacheMounts(),
+		Secrets:   o.Secrets,
+		Agents:    o.Agents,
+		AllowLeak: o.AllowSecretLeak,
+		Slot:      slot(o, p),
+		Parallel:  runtime.GOMAXPROCS(0),
+		Sink:      e.opts.Sink,
+		Userns:    userns.Active(),
+		SingleID:  userns.Single(),
+		CA:        o.CA,
+		Fetch:     e.fetcher(o),
+		Context:   in,
 	}
 	d.OpenContext = func(ctx context.Context, name string) (*build.Context, error) { return e.namedContext(ctx, o, name) }
 	return d, nil

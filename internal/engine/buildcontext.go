@@ -256,6 +256,9 @@ func (e *Engine) namedContext(ctx context.Context, o BuildOptions, name string) 
 	if err != nil {
 		return nil, fmt.Errorf("context %q: %w", name, err)
 	}
+	if o.PlainModes {
+		c.PlainModes()
+	}
 	return c, nil
 }
 

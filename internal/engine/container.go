@@ -2,12 +2,14 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"strata/internal/container"
+	"strata/internal/errdef"
 	"strata/internal/image"
 	"strata/internal/layer"
 	"strata/internal/oci"
@@ -15,16 +17,18 @@ import (
 
 // CreateOptions are a new container's: what the flags set, and whether a missing image may be fetched.
 type CreateOptions struct {
-	Image  string
-	Pull   Pull
-	Name   string
-	Config container.Config
-	Host   container.HostConfig
+	Image string
+	Pull  Pull
+	// Platform of the image; the zero Platform takes what the name stands for.
+	Platform oci.Platform
+	Name     string
+	Config   container.Config
+	Host     container.HostConfig
 }
 
 // Create makes a container of an image.
 func (e *Engine) Create(ctx context.Context, o CreateOptions) (container.Record, error) {
-	img, err := e.Resolve(ctx, o.Image, o.Pull)
+	img, err := e.imageFor(ctx, o)
 	if err != nil {
 		return container.Record{}, err
 	}
@@ -41,6 +45,21 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (container.Record,
 		Config:      o.Config,
 		Host:        o.Host,
 	})
+}
+
+// imageFor finds a new container's image. One that only an index knows gets a record: what a container is made of, lists name.
+func (e *Engine) imageFor(ctx context.Context, o CreateOptions) (image.Image, error) {
+	if o.Platform.OS == "" {
+		return e.Resolve(ctx, o.Image, o.Pull)
+	}
+	img, err := e.ResolveFor(ctx, o.Image, o.Platform, o.Pull)
+	if err != nil {
+		return img, err
+	}
+	if _, err := e.images.Get(ctx, img.ID); !errors.Is(err, errdef.ErrNotFound) {
+		return img, err
+	}
+	return e.images.Put(ctx, img.Config, image.PutOptions{RawConfig: img.RawConfig, RawManifest: img.RawManifest})
 }
 
 // CommitOptions say what becomes of a container's changes.

@@ -2,10 +2,10 @@ package engine
 
 import (
 	"context"
-
-	"github.com/opencontainers/go-digest"
 	"path/filepath"
 	"strconv"
+
+	"github.com/opencontainers/go-digest"
 
 	"strata/internal/event"
 	"strata/internal/image"

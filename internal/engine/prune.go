@@ -53,15 +53,15 @@ func (e *Engine) Prune(ctx context.Context, o PruneOptions) (PruneReport, error)
 	if err != nil {
 		return r, err
 	}
-	r.Cache, freed, err = e.PruneBuilder(ctx, o.All)
+	r.Cache, freed, err = e.PruneBuilder(ctx, CachePrune{All: o.All})
 	r.Freed += freed
 	return r, err
 }
 
 // PruneBuilder removes entries of the build cache as [Engine.PruneCache] does, and gives their number and the bytes that the
 // mounts had and that the sweep after it freed.
-func (e *Engine) PruneBuilder(ctx context.Context, all bool) (removed int, freed int64, err error) {
-	removed, mounts, err := e.PruneCache(ctx, all, time.Time{})
+func (e *Engine) PruneBuilder(ctx context.Context, o CachePrune) (removed int, freed int64, err error) {
+	removed, mounts, err := e.PruneCache(ctx, o)
 	if err != nil {
 		return removed, mounts, err
 	}

@@ -311,20 +311,7 @@ func (p *pusher) mount(ctx context.Context, b layer.Blob) (bool, error) {
 func (p *pusher) upload(ctx context.Context, id oci.DiffID, task *progress.Task, size int64) (layer.Blob, error) {
 	task.Note, task.Total = "sending", size
 	d, n, err := p.client.StreamBlob(ctx, p.ref, func(w io.Writer) error {
-		tar, err := p.e.layers.Tar(ctx, id)
-		if err != nil {
-			return err
-		}
-		defer tar.Close()
-		z, err := layer.Compress(w, p.form.compression(), p.form.Level)
-		if err != nil {
-			return err
-		}
-		if _, err := io.Copy(z, io.TeeReader(layer.Verified(ctx, tar, id), task)); err != nil {
-			z.Close()
-			return err
-		}
-		return z.Close()
+		return p.e.writeLayer(ctx, w, id, p.form.compression(), p.form.Level, task)
 	})
 	if err != nil {
 		return layer.Blob{}, err

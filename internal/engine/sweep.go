@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"strata/internal/build"
-	"strata/internal/errdef"
 	"strata/internal/graph"
 	"strata/internal/image"
 	"strata/internal/layer"
@@ -23,6 +21,10 @@ import (
 func (e *Engine) Sweep(ctx context.Context) (int64, error) {
 	trash := filepath.Join(e.opts.Root, "trash")
 	if err := os.MkdirAll(trash, 0o700); err != nil {
+		return 0, err
+	}
+	// Whatever was removed before: how large the cache is must be measured again.
+	if err := os.Remove(filepath.Join(e.cacheDir(), "estimate")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, err
 	}
 	var freed int64
@@ -111,85 +113,6 @@ func emptyDir(dir string) error {
 		errs = append(errs, os.RemoveAll(filepath.Join(dir, entry.Name())))
 	}
 	return errors.Join(errs...)
-}
-
-// PruneCache removes build cache entries: those that no image shares a layer with, or all; and the cache mounts that no
-// step uses. What was used after the time until (when it is set) stays. It gives the number of entries and mounts removed
-// and the bytes that the mounts had; [Engine.Sweep] frees what the entries kept.
-func (e *Engine) PruneCache(ctx context.Context, all bool, until time.Time) (int, int64, error) {
-	n, err := e.pruneEntries(ctx, all, until)
-	if err != nil {
-		return n, 0, err
-	}
-	mounts, freed, err := e.pruneMounts(until)
-	if err != nil {
-		return n + mounts, freed, err
-	}
-	fetched, more, err := e.pruneFetched(until)
-	return n + mounts + fetched, freed + more, err
-}
-
-func (e *Engine) pruneEntries(ctx context.Context, all bool, until time.Time) (int, error) {
-	cache, err := e.cache()
-	if err != nil {
-		return 0, err
-	}
-	roots, err := e.images.Roots(ctx)
-	if err != nil {
-		return 0, err
-	}
-	var doomed []graph.Key
-	err = cache.Walk(func(entry graph.Entry) error {
-		if !until.IsZero() && entry.LastUsed.After(until) {
-			return nil
-		}
-		for _, id := range build.ResultLayers(entry.Result) {
-			if roots[image.LayerName(id)] && !all {
-				return nil
-			}
-		}
-		doomed = append(doomed, entry.Key)
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	for _, key := range doomed {
-		if err := cache.Remove(key); err != nil {
-			return 0, err
-		}
-	}
-	return len(doomed), cache.Tidy()
-}
-
-// pruneMounts removes the cache mounts that no step uses just now.
-func (e *Engine) pruneMounts(until time.Time) (n int, freed int64, err error) {
-	caches := e.cacheMounts()
-	list, err := caches.List()
-	if err != nil {
-		return 0, 0, err
-	}
-	trash := filepath.Join(e.opts.Root, "trash")
-	if err := os.MkdirAll(trash, 0o700); err != nil {
-		return 0, 0, err
-	}
-	for _, m := range list {
-		if !until.IsZero() && m.Used.After(until) {
-			continue
-		}
-		size, err := build.CacheMountSize(m)
-		if err == nil {
-			err = caches.Trash(m, trash)
-		}
-		if errors.Is(err, errdef.ErrConflict) {
-			continue
-		}
-		if err != nil {
-			return n, freed, err
-		}
-		n, freed = n+1, freed+size
-	}
-	return n, freed, nil
 }
 
 // cache opens the build cache for whoever lists or removes entries; nothing is looked up in it to be used.

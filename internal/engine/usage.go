@@ -2,14 +2,10 @@ package engine
 
 import (
 	"context"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"strata/internal/build"
 	"strata/internal/container"
-	"strata/internal/fetch"
-	"strata/internal/graph"
 	"strata/internal/image"
 	"strata/internal/layer"
 	"strata/internal/oci"
@@ -169,19 +165,22 @@ func containerUsage(s *container.Store, all []container.Record) (Usage, []Contai
 
 func (e *Engine) cacheUsage(sizes map[oci.DiffID]int64, owned map[oci.DiffID]bool) (Usage, []CacheUsage, error) {
 	u := Usage{Type: "Build Cache"}
-	cache, err := e.cache()
+	items, err := e.cacheItems(owned)
 	if err != nil {
 		return u, nil, err
 	}
 	counted := map[oci.DiffID]bool{}
 	var each []CacheUsage
-	err = cache.Walk(func(entry graph.Entry) error {
+	for _, it := range items {
 		u.Total++
-		one, active := CacheUsage{ID: string(entry.Key), Type: "regular", Description: entry.Name, Size: entry.Size,
-			Created: entry.Created, LastUsed: entry.LastUsed}, false
-		for _, id := range build.ResultLayers(entry.Result) {
+		each = append(each, it.CacheUsage)
+		if it.trash != nil {
+			u.Size += it.Size
+			continue
+		}
+		active := false
+		for _, id := range it.layers {
 			active = active || owned[id]
-			one.Shared = owned[id] // of the last, which it made
 			if !owned[id] && !counted[id] {
 				counted[id] = true
 				u.Size += sizes[id]
@@ -190,52 +189,10 @@ func (e *Engine) cacheUsage(sizes map[oci.DiffID]int64, owned map[oci.DiffID]boo
 		if active {
 			u.Active++
 		}
-		each = append(each, one)
-		return nil
-	})
-	if err != nil {
-		return u, nil, err
-	}
-	mounts, err := e.mountUsage()
-	for _, m := range mounts {
-		u.Total, u.Size = u.Total+1, u.Size+m.Size
-	}
-	if err != nil {
-		return u, nil, err
-	}
-	fetched, err := fetch.List(e.fetchDir())
-	for _, f := range fetched {
-		u.Total, u.Size = u.Total+1, u.Size+f.Size
-		kind := filepath.Base(filepath.Dir(f.Path))
-		each = append(each, CacheUsage{
-			ID: filepath.Join(kind, filepath.Base(f.Path)), Type: "source." + kind,
-			Description: f.Name, Size: f.Size, Created: f.Used, LastUsed: f.Used,
-		})
 	}
 	u.Reclaimable = u.Size
-	each = append(each, mounts...)
 	slices.SortFunc(each, func(a, b CacheUsage) int { return a.Created.Compare(b.Created) })
-	return u, each, err
-}
-
-// mountUsage lists the directories of RUN --mount=type=cache.
-func (e *Engine) mountUsage() ([]CacheUsage, error) {
-	list, err := e.cacheMounts().List()
-	if err != nil {
-		return nil, err
-	}
-	var each []CacheUsage
-	for _, m := range list {
-		size, err := build.CacheMountSize(m)
-		if err != nil {
-			return nil, err
-		}
-		each = append(each, CacheUsage{
-			ID: filepath.Join(filepath.Base(filepath.Dir(m.Path)), filepath.Base(m.Path)), Type: "exec.cachemount",
-			Description: "cached mount " + m.ID, Size: size, Created: m.Used, LastUsed: m.Used,
-		})
-	}
-	return each, nil
+	return u, each, nil
 }
 
 func volumeUsage(ctx context.Context, s *container.Store) (Usage, []container.VolumeUsage, error) {

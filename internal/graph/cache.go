@@ -65,6 +65,8 @@ type Entry struct {
 	Duration time.Duration `json:"duration"`
 	// Size is a hint of how many bytes the result takes on disk.
 	Size int64 `json:"size,omitempty"`
+	// Away: the result never was here. The entry came from another cache, and nobody needed more of it.
+	Away bool `json:"away,omitempty"`
 	// LastUsed is the time of the last hit, or Created.
 	LastUsed time.Time `json:"-"`
 }
@@ -200,7 +202,8 @@ func (c *Cache) Touch(key Key) error {
 }
 
 // Tidy removes what nobody will find again: slots that lead to no entry, content lines without their entry, entries that
-// cannot be read, locks and unpublished files of dead processes. Nobody may solve meanwhile.
+// cannot be read, locks and unpublished files of dead processes. What is young may be on its way to being published by a
+// solve that goes on meanwhile, and stays.
 func (c *Cache) Tidy() error {
 	for _, sub := range []string{"entries", "slots", "aliases", "locks"} {
 		dir := filepath.Join(c.dir, sub)
@@ -213,12 +216,35 @@ func (c *Cache) Tidy() error {
 			if c.useful(sub, path) {
 				continue
 			}
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := tidy(sub, path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errdef.ErrConflict) {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// onItsWay is longer than it takes to publish an entry.
+const onItsWay = time.Minute
+
+func tidy(sub, path string) error {
+	if sub == "locks" {
+		lock, err := atomicfile.TryExclusive(path)
+		if err != nil {
+			return err
+		}
+		defer lock.Unlock()
+		return os.Remove(path)
+	}
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	name := filepath.Base(path)
+	if (atomicfile.IsTemp(name) || strings.HasSuffix(name, contentSuffix)) && time.Since(st.ModTime()) < onItsWay {
+		return nil
+	}
+	return os.Remove(path)
 }
 
 func (c *Cache) useful(sub, path string) bool {
@@ -241,17 +267,14 @@ func (c *Cache) useful(sub, path string) bool {
 	return false
 }
 
-// lookup gives the entry of key if its result can be relied on.
+// lookup gives the entry of key, and whether its result can be relied on.
 func (c *Cache) lookup(ctx context.Context, key Key) (Entry, bool, error) {
 	e, err := c.Get(key)
 	if err != nil {
 		return Entry{}, false, nil // not there, or not readable: to be made again
 	}
 	ok, err := c.hold(ctx, e.Result)
-	if err != nil || !ok {
-		return Entry{}, false, err
-	}
-	return e, true, nil
+	return e, ok && err == nil, err
 }
 
 // used notes a hit: the entry's time, and that slot now leads to it.

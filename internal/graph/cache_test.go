@@ -82,6 +82,20 @@ func TestTidy(t *testing.T) {
 	if err := os.Remove(filepath.Join(c.Dir(), "entries", string(got[1].Key)+".json")); err != nil {
 		t.Fatal(err)
 	}
+	// What is young may be on its way.
+	all, err := filepath.Glob(filepath.Join(c.Dir(), "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden, err := filepath.Glob(filepath.Join(c.Dir(), "*", ".*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(all, hidden...) {
+		if err := os.Chtimes(name, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := c.Tidy(); err != nil {
 		t.Fatal(err)
 	}

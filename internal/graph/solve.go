@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,10 @@ type Solver struct {
 	Parallel int
 	// Sink takes the events; nil discards them.
 	Sink progress.Sink
+	// Remote is asked for what Cache does not have; nil for nothing.
+	Remote Remote
+	// Visit is told after a solve where each vertex has its entry; nil tells nobody.
+	Visit func(Link)
 }
 
 // Solve gives the results of targets, in order. Each vertex that they need is worked on once, as soon as its inputs are
@@ -37,21 +42,33 @@ func (s *Solver) Solve(ctx context.Context, targets ...*Vertex) ([]Solved, error
 	}
 	nodes := make(map[*Vertex]*node, len(order))
 	workers := make(chan struct{}, max(1, s.Parallel))
-	group, ctx := errgroup.WithContext(ctx)
+	group, gctx := errgroup.WithContext(ctx)
 	for _, v := range order {
-		n := &node{vertex: v, cache: s.Cache, sink: sink, done: make(chan struct{})}
+		n := &node{vertex: v, cache: s.Cache, remote: s.Remote, sink: sink, done: make(chan struct{})}
 		for _, in := range v.Inputs {
 			n.inputs = append(n.inputs, nodes[in])
 		}
 		nodes[v] = n
-		group.Go(func() error { return n.solve(ctx, workers) })
+		group.Go(func() error { return n.solve(gctx, workers) })
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	solved := make([]Solved, len(targets))
+	wanted := make([]*node, len(targets))
 	for i, v := range targets {
-		solved[i] = nodes[v].solved
+		wanted[i] = nodes[v]
+	}
+	if err := finish(ctx, wanted, nodes); err != nil {
+		return nil, err
+	}
+	solved := make([]Solved, len(targets))
+	for i, n := range wanted {
+		solved[i] = n.solved
+	}
+	for _, v := range order {
+		if s.Visit != nil && v.Given == nil {
+			s.Visit(nodes[v].link())
+		}
 	}
 	return solved, nil
 }
@@ -61,10 +78,17 @@ type node struct {
 	vertex  *Vertex
 	inputs  []*node
 	cache   *Cache
+	remote  Remote
 	sink    progress.Sink
 	started bool
 	done    chan struct{}
-	solved  Solved
+
+	mu     sync.Mutex // of what follows, once done is closed
+	solved Solved
+	alias  Key   // as in Link
+	size   int64 // of what it made in this solve
+	away   *away // its result is known, but not here
+	remade bool  // its result was wanted and could not be had
 }
 
 // solve waits for the inputs, then for a worker, and works.
@@ -130,19 +154,59 @@ func (n *node) work(ctx context.Context) error {
 	if n.vertex.Given != nil {
 		return n.give(ctx)
 	}
+	return n.make(ctx)
+}
+
+// maxRounds bounds how often the keys are made anew because an input that was to be fetched had to be made again.
+const maxRounds = 3
+
+// make finds the node's result or runs it.
+func (n *node) make(ctx context.Context) error {
+	for range maxRounds {
+		r, hit, err := n.find(ctx)
+		if hit || err != nil {
+			return err
+		}
+		changed, err := n.readyInputs(ctx, nil)
+		if err != nil {
+			return err
+		}
+		if !changed {
+			return n.runLocked(ctx, r)
+		}
+	}
+	return errNoWay(n.vertex.Name)
+}
+
+// find makes the keys and looks for a result.
+func (n *node) find(ctx context.Context) (*recipe, bool, error) {
 	r, err := n.define()
 	if err != nil {
-		return err
+		return nil, false, err
 	}
 	if hit, err := n.hitAlias(ctx, r); hit || err != nil {
-		return err
+		return r, hit, err
+	}
+	if places := n.vertex.Selects; len(places) > 0 { // it will be looked at
+		changed, err := n.readyInputs(ctx, places)
+		if err != nil {
+			return nil, false, err
+		}
+		if changed {
+			if r, err = n.define(); err != nil {
+				return nil, false, err
+			}
+		}
 	}
 	if err := n.look(ctx, r); err != nil {
-		return err
+		return nil, false, err
 	}
-	if hit, err := n.hit(ctx, r); hit || err != nil {
-		return err
-	}
+	hit, err := n.hit(ctx, r)
+	return r, hit, err
+}
+
+// runLocked runs the node unless somebody else does, and then takes what that gave.
+func (n *node) runLocked(ctx context.Context, r *recipe) error {
 	lock, err := n.lock(ctx, r.Key)
 	if err != nil {
 		return fmt.Errorf("build cache: %w", err)
@@ -188,8 +252,9 @@ type recipe struct {
 func (n *node) define() (*recipe, error) {
 	r := &recipe{}
 	for _, in := range n.inputs {
-		r.inputs = append(r.inputs, in.solved.Result)
-		r.Inputs = append(r.Inputs, in.solved.Key)
+		now := in.current()
+		r.inputs = append(r.inputs, now.Result)
+		r.Inputs = append(r.Inputs, now.Key)
 	}
 	lines, err := n.vertex.Op.Define(r.inputs)
 	if err != nil {
@@ -210,7 +275,15 @@ func (n *node) hitAlias(ctx context.Context, r *recipe) (bool, error) {
 	if r.full == "" {
 		return false, nil
 	}
-	if r.Key = n.cache.alias(r.full); r.Key == "" {
+	if r.Key = n.cache.alias(r.full); r.Key != "" {
+		if hit, err := n.hit(ctx, r); hit || err != nil {
+			return hit, err
+		}
+	}
+	if n.remote == nil {
+		return false, nil
+	}
+	if r.Key = n.remote.Alias(r.full); r.Key == "" {
 		return false, nil
 	}
 	return n.hit(ctx, r)
@@ -233,8 +306,11 @@ func (n *node) hit(ctx context.Context, r *recipe) (bool, error) {
 		return false, nil
 	}
 	e, ok, err := n.cache.lookup(ctx, r.Key)
-	if !ok || err != nil {
+	if err != nil {
 		return false, err
+	}
+	if !ok {
+		return n.hitAway(ctx, r, e)
 	}
 	err = n.cache.used(r.Key, r.Slot)
 	if err == nil {
@@ -244,6 +320,7 @@ func (n *node) hit(ctx context.Context, r *recipe) (bool, error) {
 		return false, fmt.Errorf("build cache: %w", err)
 	}
 	n.solved = Solved{Result: e.Result, Key: e.Key, Created: e.Created, Duration: e.Duration, Cached: true}
+	n.alias = r.full
 	n.start("")
 	n.emit(progress.Event{State: progress.Cached})
 	return true, nil
@@ -288,6 +365,7 @@ func (n *node) run(ctx context.Context, r *recipe) error {
 		return fmt.Errorf("build cache: %w", err)
 	}
 	n.solved = Solved{Result: r.Result, Key: r.Key, Created: r.Created, Duration: r.Duration}
+	n.alias, n.size = r.full, r.Size
 	n.emit(progress.Event{State: progress.Done})
 	return nil
 }

@@ -64,3 +64,25 @@ func matches(entry string, head []byte, file string) bool {
 	}
 	return true
 }
+
+// Emulated lists the architectures, in the words of platforms, whose programs the kernel was taught to run: by the names that
+// qemu-user-static and its kin give their entries.
+func Emulated() []string {
+	names := map[string]string{
+		"aarch64": "arm64", "arm": "arm/v7", "i386": "386", "loongarch64": "loong64", "mips64el": "mips64le", "ppc64le": "ppc64le",
+		"riscv64": "riscv64", "s390x": "s390x", "x86_64": "amd64",
+	}
+	files, err := filepath.Glob(binfmtDir + "/qemu-*")
+	if err != nil {
+		return nil // only a malformed pattern gives an error
+	}
+	var found []string
+	for _, file := range files {
+		entry, err := os.ReadFile(file)
+		arch, known := names[strings.TrimPrefix(filepath.Base(file), "qemu-")]
+		if err == nil && known && strings.HasPrefix(string(entry), "enabled") {
+			found = append(found, arch)
+		}
+	}
+	return found
+}

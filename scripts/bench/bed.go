@@ -11,11 +11,14 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // bed holds the engines, each with a store of its own and the same base image.
 type bed struct {
 	dir     string
+	run     string // running state, of all engines
 	rounds  int
 	engines []engine
 	dockerd *exec.Cmd
@@ -52,12 +55,23 @@ func (b *bed) names() []string {
 	return names
 }
 
+// runDir gives running state a place in memory, where engines have it by default; else beside their stores.
+func runDir(dir string) (string, error) {
+	for _, place := range []string{"/run", "/dev/shm"} {
+		var st unix.Statfs_t
+		if unix.Statfs(place, &st) == nil && st.Type == unix.TMPFS_MAGIC {
+			return os.MkdirTemp(place, "sb-")
+		}
+	}
+	return filepath.Join(dir, "run"), nil
+}
+
 func (b *bed) setUp(ctx context.Context) error {
 	bin, err := filepath.Abs("bin")
 	if err != nil {
 		return err
 	}
-	strata := engine{"strata", filepath.Join(bin, "strata"), []string{"--root", b.dir + "/strata", "--run-dir", b.dir + "/run"}, nil}
+	strata := engine{"strata", filepath.Join(bin, "strata"), []string{"--root", b.dir + "/strata", "--run-dir", b.run + "/strata"}, nil}
 	if _, err := os.Stat(strata.path); err != nil {
 		return fmt.Errorf("%w: run make first", err)
 	}
@@ -125,7 +139,7 @@ func (b *bed) bare(ctx context.Context) (engine, error) {
 	if err := editSpec(b.dir + "/bundle/config.json"); err != nil {
 		return engine{}, err
 	}
-	e := engine{"bare runtime", path, []string{"--root", b.dir + "/runc"}, nil}
+	e := engine{"bare runtime", path, []string{"--root", b.run + "/runc"}, nil}
 	return e, e.run(ctx, e.args("run", "--bundle", b.dir+"/bundle", "bench-try"))
 }
 
@@ -174,7 +188,7 @@ func (b *bed) containers(ctx context.Context, name string) (engine, error) {
 	if err := os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o644); err != nil {
 		return engine{}, err
 	}
-	e := engine{name, path, []string{"--root", b.dir + "/containers", "--runroot", b.dir + "/containers-run", "--storage-driver", "overlay"}, []string{"CONTAINERS_CONF=" + conf}}
+	e := engine{name, path, []string{"--root", b.dir + "/containers", "--runroot", b.run + "/containers", "--storage-driver", "overlay"}, []string{"CONTAINERS_CONF=" + conf}}
 	if name == "podman" {
 		return e, e.run(ctx, e.args("import", b.dir+"/base.tar", "docker.io/bench/base:latest"))
 	}
@@ -199,7 +213,7 @@ func (b *bed) docker(ctx context.Context) (engine, error) {
 		return engine{}, err
 	}
 	defer log.Close()
-	b.dockerd = exec.Command(daemon, "--data-root", b.dir+"/docker", "--exec-root", b.dir+"/docker-exec", "-H", socket,
+	b.dockerd = exec.Command(daemon, "--data-root", b.dir+"/docker", "--exec-root", b.run+"/docker", "-H", socket,
 		"-p", b.dir+"/dockerd.pid", "--iptables=false", "--bridge=none")
 	b.dockerd.Stdout, b.dockerd.Stderr = log, log
 	if err := b.dockerd.Start(); err != nil {
@@ -235,7 +249,7 @@ func (b *bed) close(ctx context.Context) {
 	}
 	// podman's overlay store keeps a mount on itself, if podman has run.
 	_ = exec.Command("umount", "-R", b.dir+"/containers/overlay").Run()
-	if err := os.RemoveAll(b.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := errors.Join(os.RemoveAll(b.dir), os.RemoveAll(b.run)); err != nil {
 		fmt.Fprintln(os.Stderr, "bench: left behind:", err)
 	}
 }

@@ -34,8 +34,11 @@ func bench(ctx context.Context, rounds int, only string) error {
 	if err != nil {
 		return err
 	}
-	b := &bed{dir: dir, rounds: rounds}
+	b := &bed{dir: dir, run: dir, rounds: rounds}
 	defer b.close(ctx)
+	if b.run, err = runDir(dir); err != nil {
+		return err
+	}
 	if err := b.setUp(ctx); err != nil {
 		return err
 	}

@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"strata/internal/errdef"
+	"strata/internal/image"
+	"strata/internal/layer"
+	"strata/internal/oci"
+)
+
+// CachePrune says what a prune of the build cache removes.
+type CachePrune struct {
+	// All takes entries whose layers an image has, too.
+	All bool
+	// Filters: only what they all select.
+	Filters []string
+	// Keep, when Capped: no more than what brings the cache down to so many bytes, what was used longest ago first.
+	Keep   int64
+	Capped bool
+}
+
+// PruneCache removes things from the build cache that nobody uses just now. It gives their number and the bytes freed at
+// once; [Engine.Sweep] frees what the entries kept.
+func (e *Engine) PruneCache(ctx context.Context, o CachePrune) (int, int64, error) {
+	f, err := parseCacheFilter(o.Filters, time.Now())
+	if err != nil {
+		return 0, 0, err
+	}
+	sizes, owned, err := e.ownedLayers(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	items, err := e.cacheItems(owned)
+	if err != nil {
+		return 0, 0, err
+	}
+	var doomed []*cacheItem
+	if o.Capped {
+		live, err := e.leases.Live()
+		if err != nil {
+			return 0, 0, err
+		}
+		doomed = overCap(items, f, o.Keep, sizes, owned, live)
+	} else {
+		for i := range items {
+			if it := &items[i]; f.match(it) && (o.All || !slices.ContainsFunc(it.layers, func(id oci.DiffID) bool { return owned[id] })) {
+				doomed = append(doomed, it)
+			}
+		}
+	}
+	return e.removeItems(ctx, doomed)
+}
+
+// ownedLayers measures the layers of the store, and tells which of them images and containers have.
+func (e *Engine) ownedLayers(ctx context.Context) (sizes map[oci.DiffID]int64, owned map[oci.DiffID]bool, err error) {
+	sizes, owned = map[oci.DiffID]int64{}, map[oci.DiffID]bool{}
+	if err := e.layers.Walk(func(m layer.Meta) error { sizes[m.DiffID] = m.Disk; return nil }); err != nil {
+		return nil, nil, err
+	}
+	images, err := e.images.List(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, img := range images {
+		for _, id := range img.DiffIDs() {
+			owned[id] = true
+		}
+	}
+	s, err := e.Containers()
+	if err != nil {
+		return nil, nil, err
+	}
+	records, err := s.Records().All()
+	for _, rec := range records {
+		for _, id := range rec.Layers {
+			owned[id] = true
+		}
+	}
+	return sizes, owned, err
+}
+
+// unit is what frees space when it goes: a layer with all entries that are stacked on it, or one other thing.
+type unit struct {
+	size  int64
+	used  time.Time // when anything of it was used last
+	depth int
+	items []*cacheItem
+	fixed bool // something of it must stay
+}
+
+// overCap chooses what must go so that keep bytes are left. A layer frees its space when no entry has it any more, so the
+// deepest of those that were used at one time goes first. What images, containers and running commands have stays.
+func overCap(items []cacheItem, f cacheFilter, keep int64, sizes map[oci.DiffID]int64, owned map[oci.DiffID]bool, live map[string]bool) []*cacheItem {
+	var total int64
+	var units []*unit
+	byLayer := map[oci.DiffID]*unit{}
+	for i := range items {
+		it := &items[i]
+		if it.trash != nil {
+			units = append(units, &unit{size: it.Size, used: it.LastUsed, items: []*cacheItem{it}, fixed: !f.match(it)})
+			continue
+		}
+		for depth, id := range it.layers {
+			if owned[id] {
+				continue
+			}
+			u := byLayer[id]
+			if u == nil {
+				u = &unit{size: sizes[id], fixed: live[image.LayerName(id)]}
+				byLayer[id] = u
+				units = append(units, u)
+			}
+			u.items = append(u.items, it)
+			u.fixed = u.fixed || !f.match(it)
+			u.depth = max(u.depth, depth)
+			if it.LastUsed.After(u.used) {
+				u.used = it.LastUsed
+			}
+		}
+	}
+	for _, u := range units {
+		total += u.size
+	}
+	slices.SortStableFunc(units, func(a, b *unit) int {
+		return cmp.Or(a.used.Compare(b.used), cmp.Compare(b.depth, a.depth))
+	})
+	gone := map[*cacheItem]bool{}
+	var doomed []*cacheItem
+	for _, u := range units {
+		if total <= keep {
+			break
+		}
+		if u.fixed {
+			continue
+		}
+		total -= u.size
+		for _, it := range u.items {
+			if !gone[it] {
+				gone[it] = true
+				doomed = append(doomed, it)
+			}
+		}
+	}
+	return doomed
+}
+
+// removeItems removes what can be removed: what is in use just now stays.
+func (e *Engine) removeItems(ctx context.Context, items []*cacheItem) (n int, freed int64, err error) {
+	if len(items) == 0 {
+		return 0, 0, nil
+	}
+	cache, err := e.cache()
+	if err != nil {
+		return 0, 0, err
+	}
+	trash := filepath.Join(e.opts.Root, "trash")
+	if err := os.MkdirAll(trash, 0o700); err != nil {
+		return 0, 0, err
+	}
+	for _, it := range items {
+		if err := ctx.Err(); err != nil {
+			return n, freed, err
+		}
+		if it.trash == nil {
+			err = cache.Remove(it.key)
+		} else if err = it.trash(trash); err == nil {
+			freed += it.Size
+		}
+		if errors.Is(err, errdef.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return n, freed, err
+		}
+		n++
+	}
+	return n, freed, cache.Tidy()
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// TestCorpus builds every case of testdata/conformance with strata, in one store, and holds the result against BuildKit's,
+// which stands in the case.
+func TestCorpus(t *testing.T) {
+	const corpus = "../../testdata/conformance"
+	groups, err := findGroups(corpus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s, err := openStrata(t.Context(), dir+"/strata", dir+"/run")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer s.close()
+	if err := s.bases(t.Context(), corpus, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range groups {
+		t.Run(g.name, func(t *testing.T) {
+			for _, c := range g.cases {
+				t.Run(c.name, func(t *testing.T) { testOne(t, s, c) })
+			}
+		})
+	}
+}
+
+// testOne builds one case.
+func testOne(t *testing.T, s *strata, c *testCase) {
+	if c.want == nil {
+		t.Fatal("no result is expected: make conformance UPDATE=1 writes it")
+	}
+	if runtime.GOARCH != "amd64" && strings.Contains(c.want.String(), "amd64") {
+		t.Skip("the result expected has amd64 in it")
+	}
+	if err := c.lay(t.TempDir() + "/context"); err != nil {
+		t.Fatal(err)
+	}
+	got, message, err := s.build(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range difference(c.overlay(c.want), got) {
+		t.Error("\n" + d)
+	}
+	if t.Failed() && message != "" {
+		t.Log("strata says:", message)
+	}
+}
