@@ -28,7 +28,7 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: registry NAME [basic|token|cut|forged]")
 	}
-	var h http.Handler = registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	h := http.Handler(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	switch {
 	case len(args) == 1:
 	case args[1] == "cut", args[1] == "forged":

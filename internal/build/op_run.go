@@ -224,7 +224,7 @@ func (o *runOp) attend(ctx context.Context, id, bundle string, out *graph.Output
 		to := io.MultiWriter(out.Stream(i+1), tail)
 		readers.Go(func() {
 			defer r.Close()
-			io.Copy(to, r) // ends when the last writer has gone
+			_, _ = io.Copy(to, r) // ends when the last writer has gone
 		})
 	}
 	code, err := o.x.deps.Run(ctx, id, bundle, files[0], files[1])

@@ -326,7 +326,7 @@ func (r *agentRelay) serve(agent string) {
 		}
 		for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
 			r.conns.Go(func() {
-				io.Copy(way[0], way[1]) // ends with either connection
+				_, _ = io.Copy(way[0], way[1]) // ends with either connection
 				in.Close()
 				out.Close()
 			})

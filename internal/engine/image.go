@@ -71,7 +71,7 @@ func (e *Engine) pullMissing(ctx context.Context, name string, o PullOptions, ab
 	if wrong := notImage(name); wrong != nil {
 		return img, wrong
 	}
-	if other := e.elsewhere(name, absent); other != absent { //nolint:errorlint // whether it is the same one
+	if other := e.elsewhere(name, absent); other != absent {
 		return img, other
 	}
 	return img, err

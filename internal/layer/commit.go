@@ -109,7 +109,7 @@ type commitSink struct {
 }
 
 func (s *commitSink) raw(p []byte) error {
-	s.hash.Write(p)
+	_, _ = s.hash.Write(p) // a hash takes everything
 	return s.skel.raw(p)
 }
 

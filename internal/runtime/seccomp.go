@@ -11,7 +11,7 @@ import (
 )
 
 // profiles holds the profiles made so far by capability list: the steps of a build share one.
-var profiles sync.Map
+var profiles sync.Map //nolint:gochecknoglobals // a memo: what it gives depends on the key only
 
 // defaultSeccomp is moby's default profile for a process with these capabilities, without the x32 ABI: no distribution
 // has programs for it, kernels have it switched off, and compiling the filter for it costs the runtime several
