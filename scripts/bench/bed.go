@@ -249,6 +249,8 @@ func (b *bed) close(ctx context.Context) {
 	}
 	// podman's overlay store keeps a mount on itself, if podman has run.
 	_ = exec.Command("umount", "-R", b.dir+"/containers/overlay").Run()
+	// docker keeps its containers' network namespace mounted.
+	_ = exec.Command("umount", b.run+"/docker/netns/default").Run()
 	if err := errors.Join(os.RemoveAll(b.dir), os.RemoveAll(b.run)); err != nil {
 		fmt.Fprintln(os.Stderr, "bench: left behind:", err)
 	}
