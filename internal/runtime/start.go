@@ -108,20 +108,14 @@ func (r *Runtime) Run(ctx context.Context, id, bundle string, stdio Stdio, start
 	defer c.clean()
 	c.filter = r.filter(ctx, facts.Linux.Seccomp)
 	if started != nil {
-		w, err := watch(r.State, filepath.Base(c.pidFile))
-		if err != nil {
-			return 0, err
-		}
-		done := make(chan struct{})
+		ended, told := make(chan struct{}), make(chan struct{})
 		go func() {
-			defer close(done)
-			if w.wait() {
-				if pid, err := c.pid(); err == nil {
-					started(pid)
-				}
+			defer close(told)
+			if pid, ok := c.awaitPid(ended); ok {
+				started(pid)
 			}
 		}()
-		defer func() { w.close(); <-done }()
+		defer func() { close(ended); <-told }()
 	}
 	cmd := c.cmd(ctx, "run", "--bundle", bundle, "--pid-file", c.pidFile, id)
 	cmd.Cancel = func() error {
