@@ -56,6 +56,7 @@ func TestElsewhere(t *testing.T) {
 	if err := os.Chmod(filepath.Join(other, "refs"), 0); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { os.Chmod(filepath.Join(other, "refs"), 0o700) }) // or nobody but root can remove it
 	if err := n.explain("/mine", "team/app:1", missing); err != missing {
 		t.Errorf("closed store: %v", err)
 	}
