@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 
 	"strata/internal/atomicfile"
@@ -25,9 +24,6 @@ import (
 	"strata/internal/runtime"
 	"strata/internal/userns"
 )
-
-// Format is the version of the store's layout on disk. A store of another format is refused, never misread.
-const Format = 1
 
 // Options says where an engine works.
 type Options struct {
@@ -86,7 +82,7 @@ func ownRoot() string {
 }
 
 // Open opens the store at o.Root, making it when there is none.
-func Open(_ context.Context, o Options) (*Engine, error) {
+func Open(ctx context.Context, o Options) (*Engine, error) {
 	if o.Sink == nil {
 		o.Sink = progress.Discard
 	}
@@ -94,7 +90,7 @@ func Open(_ context.Context, o Options) (*Engine, error) {
 	if o.Root, o.Run, err = places(o.Root, o.Run); err != nil {
 		return nil, err
 	}
-	if err := claim(o.Root); err != nil {
+	if err := claim(ctx, o.Root); err != nil {
 		return nil, err
 	}
 	e := &Engine{opts: o, guard: record.NewGuard(filepath.Join(o.Root, "gc.lock")), events: openEvents(o.Root)}
@@ -154,31 +150,6 @@ func unwritable(dir string, err error) error {
 	}
 	return errdef.WithHint(fmt.Errorf("%w: %w", errdef.ErrDenied, err),
 		fmt.Sprintf("choose another place with --root or STRATA_ROOT, or make %s yours", dir))
-}
-
-// claim writes the store's format into a new store and refuses a store of another one.
-func claim(root string) error {
-	file := filepath.Join(root, "version")
-	raw, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		if err := empty(root); err != nil {
-			return err
-		}
-		err = atomicfile.WriteDurable(file, fmt.Appendln(nil, Format), 0o600)
-		if err != nil {
-			return fmt.Errorf("store: %w", unwritable(root, err))
-		}
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("store %s: %w", root, unwritable(root, err))
-	}
-	if n, err := strconv.Atoi(strings.TrimSpace(string(raw))); err != nil || n != Format {
-		return errdef.WithHint(fmt.Errorf("store %s has format %.20q, this strata reads format %d: %w",
-			root, strings.TrimSpace(string(raw)), Format, errdef.ErrUnsupported),
-			"use the strata that made it, or another store: --root DIR")
-	}
-	return nil
 }
 
 // empty refuses to make a store among somebody's files.

@@ -96,7 +96,7 @@ func (c *Cache) Get(key Key) (Entry, error) {
 	if !key.valid() {
 		return Entry{}, fmt.Errorf("cache key %.80q: %w", key, errdef.ErrInvalid)
 	}
-	raw, used, err := readFile(c.entry(key), maxEntry)
+	raw, used, err := readJSON(c.entry(key), maxEntry)
 	if err != nil {
 		return Entry{}, fmt.Errorf("cache entry %s: %w", key, err)
 	}
@@ -128,7 +128,7 @@ func (c *Cache) ContentLines(key Key) (lines []Line, total int, err error) {
 	if !key.valid() {
 		return nil, 0, fmt.Errorf("cache key %.80q: %w", key, errdef.ErrInvalid)
 	}
-	raw, _, err := readFile(c.content(key), maxContentFile)
+	raw, _, err := readJSON(c.content(key), maxContentFile)
 	if errors.Is(err, errdef.ErrNotFound) {
 		return nil, 0, nil
 	}
@@ -333,7 +333,16 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, raw, 0o600)
+	return atomicfile.Write(path, atomicfile.Stamp(raw), 0o600)
+}
+
+// readJSON reads what writeJSON wrote, at most limit bytes, its checksum checked and taken out.
+func readJSON(path string, limit int64) ([]byte, time.Time, error) {
+	raw, used, err := readFile(path, limit)
+	if err == nil {
+		raw, err = atomicfile.Unstamp(raw)
+	}
+	return raw, used, err
 }
 
 // readFile reads a file of at most limit bytes, and its modification time.

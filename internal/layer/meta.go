@@ -50,8 +50,12 @@ func readMeta(path string) (Meta, error) {
 		return Meta{}, err
 	}
 	var m Meta
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return Meta{}, fmt.Errorf("record: %w: %w", errdef.ErrCorrupt, err)
+	raw, err = atomicfile.Unstamp(raw)
+	if err == nil {
+		err = json.Unmarshal(raw, &m)
+	}
+	if err != nil {
+		return Meta{}, fmt.Errorf("%s: %w: %w", metaName, errdef.ErrCorrupt, err)
 	}
 	return m, nil
 }
@@ -61,5 +65,5 @@ func writeMeta(path string, m Meta) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, append(raw, '\n'), 0o600)
+	return atomicfile.Write(path, atomicfile.Stamp(append(raw, '\n')), 0o600)
 }

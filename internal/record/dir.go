@@ -46,8 +46,13 @@ func (d *Dir[T]) Get(key string) (T, error) {
 	if err != nil {
 		return v, fmt.Errorf("%s %q: %w", d.noun, key, err)
 	}
-	if err := json.Unmarshal(raw, &v); err != nil {
-		return v, fmt.Errorf("%s %q: record: %w: %w", d.noun, key, errdef.ErrCorrupt, err)
+	raw, err = atomicfile.Unstamp(raw)
+	if err == nil {
+		err = json.Unmarshal(raw, &v)
+	}
+	if err != nil {
+		return v, errdef.WithHint(fmt.Errorf("%s %q: record %s: %w: %w", d.noun, key, filepath.Base(file), errdef.ErrCorrupt, err),
+			"strata system check --repair")
 	}
 	return v, nil
 }
@@ -67,7 +72,7 @@ func (d *Dir[T]) put(key string, v T, write func(path string, data []byte, mode 
 	if err != nil {
 		return fmt.Errorf("%s %q: %w", d.noun, key, err)
 	}
-	return write(file, append(raw, '\n'), 0o600)
+	return write(file, atomicfile.Stamp(append(raw, '\n')), 0o600)
 }
 
 // Update changes the record of key under its lock: change gets the value (zero and false without one) and gives the new

@@ -136,6 +136,20 @@ func (l *Lease) Release() error {
 	return err
 }
 
+// Busy reports whether any process holds a lease.
+func (l *Leases) Busy() (bool, error) {
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if !e.IsDir() && l.Alive(e.Name()) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // Live returns the names in the leases of living processes, and removes the leases of the dead with what they left.
 // The sweep calls it under the exclusive guard.
 func (l *Leases) Live() (map[string]bool, error) {
