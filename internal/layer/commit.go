@@ -3,6 +3,7 @@ package layer
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -69,7 +70,7 @@ func (s *Store) commit(ctx context.Context, g *staging, o CommitOptions) (Meta, 
 		return Meta{}, err
 	}
 	defer skel.abandon()
-	out := &commitSink{stop: ctx.Err, hash: newHasher(), skel: skel}
+	out := &commitSink{stop: ctx.Err, hash: newHasher(), skel: skel, sums: newSums()}
 	e := newEmitter(out)
 	e.layer, e.userxattr = true, s.opt.Userxattr
 	err = e.tree(ctx, fd, root)
@@ -81,6 +82,9 @@ func (s *Store) commit(ctx context.Context, g *staging, o CommitOptions) (Meta, 
 		return Meta{}, fmt.Errorf("layer of %d entries (at most %d): %w", e.entries, s.opt.MaxEntries, errdef.ErrLimit)
 	}
 	if err := skel.finish(); err != nil {
+		return Meta{}, err
+	}
+	if err := out.sums.write(filepath.Join(g.path, sumsName)); err != nil {
 		return Meta{}, err
 	}
 	m, err := s.newMeta(id)
@@ -105,6 +109,7 @@ type commitSink struct {
 	stop func() error
 	hash *hasher
 	skel *skelWriter
+	sums *sums
 	disk int64
 }
 
@@ -115,6 +120,7 @@ func (s *commitSink) raw(p []byte) error {
 
 func (s *commitSink) file(path string, fd int, size int64) error {
 	s.disk += size
+	var sum uint32
 	for n := size; n > 0; {
 		if err := s.stop(); err != nil {
 			return err
@@ -127,9 +133,11 @@ func (s *commitSink) file(path string, fd int, size int64) error {
 		if err != nil {
 			return err
 		}
+		sum = crc32.Update(sum, s.sums.table, room[:k])
 		s.hash.advance(k)
 		n -= int64(k)
 	}
+	s.sums.add(sum)
 	_, err := s.skel.file(path, size)
 	return err
 }

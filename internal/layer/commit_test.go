@@ -109,7 +109,7 @@ func same(t testing.TB, s *layer.Store, id oci.DiffID, o layer.Options) {
 	if !slices.Equal(x, y) {
 		t.Errorf("committed:\n%s\nunpacked:\n%s", strings.Join(x, "\n"), strings.Join(y, "\n"))
 	}
-	must(t, s.Verify(t.Context(), id))
+	must(t, s.Check(t.Context(), id, layer.Full))
 }
 
 func TestCommitByHand(t *testing.T) {

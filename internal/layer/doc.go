@@ -6,6 +6,7 @@
 //	layers/<hex>/fs/        the changeset as files, ready to be an overlay lower directory
 //	layers/<hex>/skeleton   what it takes beside fs/ to give back the identical tar
 //	layers/<hex>/shadow/    payloads that fs/ does not have (any more); only where there are such
+//	layers/<hex>/sums       a checksum of each payload, which tells the damaged file where the diffID tells the layer
 //	layers/<hex>/meta.json  [Meta]
 //
 // Words. An entry is one member of a tar. Its payload is the bytes that follow its header. A whiteout (".wh.NAME") says

@@ -169,8 +169,8 @@ func roundTrip(t fataler, s *layer.Store, raw []byte) layer.Meta {
 			t.Fatalf("Entries: %v", err)
 		}
 	}
-	if err := s.Verify(ctx, m.DiffID); err != nil {
-		t.Fatalf("Verify: %v", err)
+	if err := s.Check(ctx, m.DiffID, layer.Full); err != nil {
+		t.Fatalf("Check: %v", err)
 	}
 	return m
 }

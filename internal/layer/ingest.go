@@ -65,6 +65,7 @@ func (s *Store) unpack(ctx context.Context, g *staging, src io.Reader) (Meta, er
 	rec := newRecorder(in, skel, g.path)
 	u := newUnpacker(int(root.Fd()), rec)
 	defer u.t.close()
+	u.sums = newSums()
 	u.userxattr, u.ignoreOwner, u.max = s.opt.Userxattr, s.opt.IgnoreOwner, s.opt.MaxEntries
 	if err := u.run(ctx, rec); err != nil {
 		return Meta{}, err
@@ -73,6 +74,9 @@ func (s *Store) unpack(ctx context.Context, g *staging, src io.Reader) (Meta, er
 		return Meta{}, err
 	}
 	if err := skel.finish(); err != nil {
+		return Meta{}, err
+	}
+	if err := u.sums.write(filepath.Join(g.path, sumsName)); err != nil {
 		return Meta{}, err
 	}
 	m, err := s.newMeta(in.sum())

@@ -83,32 +83,46 @@ func (s *Store) publish(ctx context.Context, g *staging, m Meta) (Meta, error) {
 
 // settle decides, alone among processes, whether the layer that has the name keeps it.
 func (s *Store) settle(ctx context.Context, g *staging, m Meta) (Meta, error) {
+	err := s.alone(ctx, m.DiffID, func() error {
+		old, err := s.Stat(m.DiffID)
+		if err == nil {
+			m = old
+			return nil
+		}
+		if !errors.Is(err, errdef.ErrNotFound) && !errors.Is(err, errdef.ErrCorrupt) {
+			return err
+		}
+		return s.swap(g, m.DiffID)
+	})
+	return m, err
+}
+
+// alone runs fn while no other process puts a layer in the place of another.
+func (s *Store) alone(ctx context.Context, id oci.DiffID, fn func() error) error {
 	lock, err := atomicfile.LockExclusive(ctx, filepath.Join(s.dir, ".lock"))
 	if err != nil {
-		return Meta{}, fmt.Errorf("layer %s: %w", m.DiffID, err)
+		return fmt.Errorf("layer %s: %w", id, err)
 	}
 	defer lock.Unlock()
-	old, err := s.Stat(m.DiffID)
-	if err == nil {
-		return old, nil
-	}
-	if !errors.Is(err, errdef.ErrNotFound) && !errors.Is(err, errdef.ErrCorrupt) {
-		return Meta{}, err
-	}
+	return fn()
+}
+
+// swap puts the staged layer in the place of what has its name.
+func (s *Store) swap(g *staging, id oci.DiffID) error {
 	lost, err := s.stage()
 	if err != nil {
-		return Meta{}, err
+		return err
 	}
 	defer lost.discard()
-	if err := moveAside(s.path(m.DiffID), lost.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Meta{}, fmt.Errorf("layer %s: %w", m.DiffID, err)
+	if err := moveAside(s.path(id), lost.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("layer %s: %w", id, err)
 	}
-	if err := os.Rename(g.path, s.path(m.DiffID)); err != nil {
-		return Meta{}, fmt.Errorf("layer %s: %w", m.DiffID, err)
+	if err := os.Rename(g.path, s.path(id)); err != nil {
+		return fmt.Errorf("layer %s: %w", id, err)
 	}
 	g.path = ""
-	s.note(m.DiffID)
-	return m, nil
+	s.note(id)
+	return nil
 }
 
 // removeAll is os.RemoveAll that also removes what directories without write permission hold, for who is not root.

@@ -34,19 +34,26 @@ func (s *Store) Tar(ctx context.Context, id oci.DiffID) (io.ReadCloser, error) {
 // Verify reads all of the layer and compares it with its diffID: errdef.ErrCorrupt, naming the layer and, where that is
 // known, the file.
 func (s *Store) Verify(ctx context.Context, id oci.DiffID) error {
+	_, err := s.verify(ctx, id)
+	return err
+}
+
+// verify also gives the size of the tar.
+func (s *Store) verify(ctx context.Context, id oci.DiffID) (int64, error) {
 	r, err := s.Tar(ctx, id)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer r.Close()
 	h := sha256.New()
-	if _, err := io.CopyBuffer(h, struct{ io.Reader }{r}, make([]byte, chunkSize)); err != nil {
-		return err
+	n, err := io.CopyBuffer(h, struct{ io.Reader }{r}, make([]byte, chunkSize))
+	if err != nil {
+		return n, err
 	}
 	if got := diffID(h); got != id {
-		return fmt.Errorf("layer %s: its files give the diffID %s: %w", id, got, errdef.ErrCorrupt)
+		return n, fmt.Errorf("layer %s: its files give the diffID %s: %w", id, got, errdef.ErrCorrupt)
 	}
-	return nil
+	return n, nil
 }
 
 // Entry is one entry of a layer's tar.

@@ -28,6 +28,7 @@ const (
 type unpacker struct {
 	t    *tree
 	rec  *recorder // nil: not a layer
+	sums *sums     // nil: not a layer
 	base string    // where the archive's root is in the tree
 
 	userxattr, ignoreOwner bool
@@ -112,6 +113,11 @@ func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 	name, err := cleanName(hdr.Name)
 	if err != nil {
 		return err
+	}
+	if u.sums != nil && summed(hdr) {
+		in := &summer{r: body, table: u.sums.table}
+		body = in
+		defer func() { u.sums.add(in.sum) }()
 	}
 	done, err := u.whiteout(name)
 	if err == nil && !done {
