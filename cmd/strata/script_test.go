@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -32,6 +33,15 @@ func TestScriptsReal(t *testing.T) {
 	b := newBed(t)
 	t.Run("tutorial", func(t *testing.T) { testTutorial(t, b) })
 	runScripts(t, "testdata/real", b)
+}
+
+// chosen is what the command line chose of the scripts, as the part of a -run pattern that chooses subtests.
+func chosen() string {
+	_, scripts, ok := strings.Cut(flag.Lookup("test.run").Value.String(), "/")
+	if !ok {
+		return ""
+	}
+	return "/" + scripts
 }
 
 // TestScriptsAsPlainUser runs the same scripts as a user without rights, when root runs the tests.
@@ -67,7 +77,7 @@ func TestScriptsAsPlainUser(t *testing.T) {
 	if out, err := exec.Command("cp", self, test).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	args := []string{"-test.run=^TestScripts$"}
+	args := []string{"-test.run=^TestScripts$" + chosen()}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}

@@ -167,6 +167,24 @@ func TestVersion1(t *testing.T) {
 	}
 }
 
+// TestEnded is a first process that has ended and was not waited for: with version 1 it is shown in no group any more.
+func TestEnded(t *testing.T) {
+	tree := fake(t, map[string]string{
+		"proc/self/mountinfo": hybridMounts,
+		"proc/self/cgroup":    "5:cpu,cpuacct:/other\n4:memory:/outer/job\n3:pids:/\n",
+		"proc/9/cgroup":       "5:cpu,cpuacct:/\n4:memory:/\n3:pids:/\n0::/\n",
+		"sys/memory/job/" + id + "/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+		"sys/pids/" + id + "/pids.current":             "0\n",
+	})
+	g, err := tree.Of(9, id)
+	if err != nil || g.OOMKills() != 1 || g.Usage().Pids != 0 {
+		t.Error(g.OOMKills(), g.Usage(), err)
+	}
+	if _, err := tree.Of(9, "another"); !errors.Is(err, errdef.ErrNotFound) {
+		t.Error(err)
+	}
+}
+
 // TestCheck asks what can be enforced where; the reasons name what is missing.
 func TestCheck(t *testing.T) {
 	noDelegation := map[string]string{"proc/self/cgroup": "0::/user.slice/session-3.scope\n"}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -147,7 +148,9 @@ type Group struct {
 }
 
 // Of finds the group of the container id, whose first process is pid: the one in the process's path that bears the id.
-// It gives errdef.ErrNotFound for a container without a group of its own.
+// With version 1 a process that has ended, and was not waited for yet, is in no group any more: then it is the one of
+// that name below the caller's own group, where a runtime makes it. It gives errdef.ErrNotFound for a container without
+// a group of its own.
 func (t Tree) Of(pid int, id string) (Group, error) {
 	all, err := t.hierarchies()
 	if err != nil {
@@ -157,10 +160,24 @@ func (t Tree) Of(pid int, id string) (Group, error) {
 	if err != nil {
 		return Group{}, err
 	}
+	g := t.group(all, where, func(p string) string { return upTo(p, id) })
+	if g.none() && id != "" {
+		if own, err := places(filepath.Join(t.Proc, "self")); err == nil {
+			g = t.group(all, own, func(p string) string { return path.Join(p, id) }).existing()
+		}
+	}
+	if g.none() {
+		return Group{}, fmt.Errorf("control group of container %.12s: %w", id, errdef.ErrNotFound)
+	}
+	return g, nil
+}
+
+// group gives the directories of the groups that pick makes of a process's places; "" is none.
+func (t Tree) group(all []hierarchy, where []place, pick func(string) string) Group {
 	g := Group{dirs: map[string]string{}}
 	v2 := t.unified(all)
 	for _, p := range where {
-		p.path = upTo(p.path, id)
+		p.path = pick(p.path)
 		switch {
 		case p.path == "":
 		case p.controllers == "" && v2 != nil:
@@ -175,10 +192,19 @@ func (t Tree) Of(pid int, id string) (Group, error) {
 			}
 		}
 	}
-	if g.unified == "" && len(g.dirs) == 0 {
-		return Group{}, fmt.Errorf("control group of container %.12s: %w", id, errdef.ErrNotFound)
+	return g
+}
+
+func (g Group) none() bool { return g.unified == "" && len(g.dirs) == 0 }
+
+// existing leaves out directories that are not there.
+func (g Group) existing() Group {
+	gone := func(dir string) bool { _, err := os.Stat(dir); return err != nil }
+	if g.unified != "" && gone(g.unified) {
+		g.unified = ""
 	}
-	return g, nil
+	maps.DeleteFunc(g.dirs, func(_, dir string) bool { return gone(dir) })
+	return g
 }
 
 // upTo cuts p after the part that holds id; "" if none does. A container may have groups below its own.
