@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what tests use beside strata's own programs, where root has apt-get; elsewhere the tests that need one of them
-# skip by name. With --real, also what the real bases and the comparisons with other engines need.
+# skip by name. With --real, also what the real bases and the comparisons with other engines need; with --bench, the engines
+# that strata's times are compared with.
 set -eu
 
 missing=
@@ -19,10 +20,17 @@ if [ "${1-}" = --real ]; then
 	want docker-registry docker-registry
 	want npm npm
 fi
+if [ "${1-}" = --bench ]; then
+	want mmdebstrap mmdebstrap
+	want podman podman
+	want buildah buildah
+	want dockerd docker.io
+	want runc runc
+fi
 
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-	echo "note: tests that need one of these will skip:$missing" >&2
+	echo "note: what needs one of these will skip:$missing" >&2
 	exit 0
 fi
 echo "installing:$missing" >&2

@@ -30,6 +30,7 @@ func floorOf() map[string]string {
 		"3":  {"internal/image", "internal/runtime", "internal/remote", "internal/network", "internal/fetch"},
 		"4":  {"internal/build", "internal/container", "internal/archive", "internal/base", "internal/doctor"},
 		"5":  {"internal/engine"},
+		"5b": {"scripts/buildkit"}, // for the programs beside strata
 		"6":  {"internal/cli/render"},
 		"6b": {"internal/cli"},
 		"7":  {"cmd/strata"},

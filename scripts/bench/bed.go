@@ -1,257 +1,173 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"strata/scripts/buildkit"
 )
 
-// bed holds the engines, each with a store of its own and the same base image.
+// bed holds the engines, each with a store of its own and the same base image, bench/base.
 type bed struct {
-	dir     string
-	run     string // running state, of all engines
-	rounds  int
-	engines []engine
-	dockerd *exec.Cmd
+	dir      string
+	run      string // running state, of all engines
+	rounds   int
+	options  options
+	engines  []*engine // strata is the first
+	dockerd  *exec.Cmd
+	buildkit *buildkit.Daemon
+	registry *httptest.Server // on loopback, where BuildKit's bases come from
 }
 
-// engine is one program that does the work.
-type engine struct {
-	name   string
-	path   string
-	global []string
-	env    []string
-}
-
-func (e engine) args(args ...string) []string {
-	return append(append([]string{}, e.global...), args...)
-}
-
-func (e engine) run(ctx context.Context, args []string) error {
-	cmd := exec.CommandContext(ctx, e.path, args...)
-	cmd.Env = append(os.Environ(), e.env...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s %s: %w: %s", e.name, strings.Join(args, " "), err, out.String())
-	}
-	return nil
-}
-
-func (b *bed) names() []string {
-	names := make([]string, len(b.engines))
-	for i, e := range b.engines {
-		names[i] = e.name
-	}
-	return names
-}
-
-// runDir gives running state a place in memory, where engines have it by default; else beside their stores.
-func runDir(dir string) (string, error) {
-	for _, place := range []string{"/run", "/dev/shm"} {
-		var st unix.Statfs_t
-		if unix.Statfs(place, &st) == nil && st.Type == unix.TMPFS_MAGIC {
-			return os.MkdirTemp(place, "sb-")
-		}
-	}
-	return filepath.Join(dir, "run"), nil
-}
+// strata is the engine that all others are compared with.
+func (b *bed) strata() *engine { return b.engines[0] }
 
 func (b *bed) setUp(ctx context.Context) error {
+	if err := b.privately(); err != nil {
+		return err
+	}
 	bin, err := filepath.Abs("bin")
 	if err != nil {
 		return err
 	}
-	strata := engine{"strata", filepath.Join(bin, "strata"), []string{"--root", b.dir + "/strata", "--run-dir", b.run + "/strata"}, nil}
-	if _, err := os.Stat(strata.path); err != nil {
-		return fmt.Errorf("%w: run make first", err)
-	}
-	b.engines = append(b.engines, strata)
-	if err := b.base(ctx, strata); err != nil {
+	if err := b.addStrata(ctx, filepath.Join(bin, "strata")); err != nil {
 		return err
 	}
-	for _, add := range []func(context.Context) (engine, error){b.bare, b.docker, b.podman, b.buildah} {
-		e, err := add(ctx)
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "left out: %v\n", err)
+	for _, p := range b.peers() {
+		if b.options.beside != "" && !slices.Contains(strings.Split(b.options.beside, ","), p.name) {
 			continue
 		}
-		b.engines = append(b.engines, e)
+		e, err := p.add(ctx)
+		switch {
+		case err != nil:
+			fmt.Fprintf(os.Stderr, "left out: %s: %v\n", p.name, err)
+		case e != nil:
+			e.name = p.name
+			b.engines = append(b.engines, e)
+		}
 	}
-	return b.steps()
+	return nil
 }
 
-// base makes a tar of the toolbox base and imports it, so that all engines have the same image of one layer.
-func (b *bed) base(ctx context.Context, strata engine) error {
+// privately readies the namespaces that root has here: running state in memory, where engines have it by default, and
+// the loopback interface.
+func (b *bed) privately() error {
+	if err := os.MkdirAll(b.run, 0o755); err != nil || os.Geteuid() != 0 {
+		return err
+	}
+	if err := unix.Mount("tmpfs", b.run, "tmpfs", 0, "mode=755"); err != nil {
+		return fmt.Errorf("mount: %w", err)
+	}
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo); err != nil {
+		return fmt.Errorf("loopback interface: %w", err)
+	}
+	return nil
+}
+
+// addStrata adds strata and makes the base: a tar of the toolbox, imported, so that all engines have an image of one layer.
+func (b *bed) addStrata(ctx context.Context, path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("%w: run make first", err)
+	}
+	e := &engine{
+		name: "strata", path: path, global: []string{"--root", b.dir + "/strata", "--run-dir", b.run + "/strata"},
+		buildArgs: func(bu building) []string {
+			return dockerBuild(bu, "-q", "--network", "host")
+		},
+		startArgs: dockerRun,
+	}
+	b.engines = append(b.engines, e)
 	for _, args := range [][]string{
 		{"create", "--name", "seed", "strata.internal/toolbox"},
-		{"export", "-o", b.dir + "/base.tar", "seed"},
+		{"export", "-o", b.base(), "seed"},
 		{"rm", "seed"},
-		{"import", b.dir + "/base.tar", "bench/base"},
+		{"import", b.base(), "bench/base"},
 	} {
-		if err := strata.run(ctx, strata.args(args...)); err != nil {
+		if err := e.run(ctx, args...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// steps writes the Dockerfile of fifty trivial steps.
-func (b *bed) steps() error {
-	var df strings.Builder
-	df.WriteString("FROM bench/base\n")
-	for i := range 50 {
-		fmt.Fprintf(&df, "RUN echo %d > /file%d\n", i, i)
-	}
-	if err := os.MkdirAll(b.dir+"/steps", 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(b.dir+"/steps/Dockerfile", []byte(df.String()), 0o644)
+// base is the tar of the base image's tree.
+func (b *bed) base() string { return b.dir + "/base.tar" }
+
+func dockerRun(args ...string) []string {
+	return append([]string{"run", "--rm", "--network", "none", "bench/base"}, args...)
 }
 
-// bare is the OCI runtime alone, on an unpacked tree with its own default config.
-func (b *bed) bare(ctx context.Context) (engine, error) {
-	path, err := filepath.Abs("bin/strata-runc")
-	if err != nil {
-		return engine{}, err
+// dockerBuild is docker's command line of a build, with further flags.
+func dockerBuild(bu building, flags ...string) []string {
+	args := append([]string{"build", "-t", "bench/" + filepath.Base(bu.dir)}, flags...)
+	if bu.noCache {
+		args = append(args, "--no-cache")
 	}
-	rootfs := b.dir + "/bundle/rootfs"
-	if err := os.MkdirAll(rootfs, 0o755); err != nil {
-		return engine{}, err
+	if bu.target != "" {
+		args = append(args, "--target", bu.target)
 	}
-	if out, err := exec.CommandContext(ctx, "tar", "-xf", b.dir+"/base.tar", "-C", rootfs).CombinedOutput(); err != nil {
-		return engine{}, fmt.Errorf("bare runtime: %w: %s", err, out)
-	}
-	spec := exec.CommandContext(ctx, path, "spec")
-	spec.Dir = b.dir + "/bundle"
-	if out, err := spec.CombinedOutput(); err != nil {
-		return engine{}, fmt.Errorf("bare runtime: %w: %s", err, out)
-	}
-	if err := editSpec(b.dir + "/bundle/config.json"); err != nil {
-		return engine{}, err
-	}
-	e := engine{"bare runtime", path, []string{"--root", b.run + "/runc"}, nil}
-	return e, e.run(ctx, e.args("run", "--bundle", b.dir+"/bundle", "bench-try"))
+	return append(args, bu.dir)
 }
 
-func editSpec(file string) error {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	var spec map[string]any
-	if err := json.Unmarshal(raw, &spec); err != nil {
-		return err
-	}
-	process := spec["process"].(map[string]any)
-	process["terminal"], process["args"] = false, []string{"true"}
-	delete(process, "rlimits")
-	if raw, err = json.Marshal(spec); err != nil {
-		return err
-	}
-	return os.WriteFile(file, raw, 0o644)
-}
-
-// podmanConf avoids what this kind of machine refuses: raising limits, and crun on mixed cgroups.
-const podmanConf = `[containers]
-default_ulimits = ["nofile=10000:10000","nproc=30000:30000"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-`
-
-func (b *bed) podman(ctx context.Context) (engine, error) { return b.containers(ctx, "podman") }
-
-func (b *bed) buildah(ctx context.Context) (engine, error) { return b.containers(ctx, "buildah") }
-
-// containers is podman or buildah: one store for both.
-func (b *bed) containers(ctx context.Context, name string) (engine, error) {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return engine{}, err
-	}
-	conf := b.dir + "/containers.conf"
-	if err := os.WriteFile(conf, []byte(podmanConf), 0o644); err != nil {
-		return engine{}, err
-	}
-	policy := b.dir + "/policy.json"
-	if err := os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o644); err != nil {
-		return engine{}, err
-	}
-	e := engine{name, path, []string{"--root", b.dir + "/containers", "--runroot", b.run + "/containers", "--storage-driver", "overlay"}, []string{"CONTAINERS_CONF=" + conf}}
-	if name == "podman" {
-		return e, e.run(ctx, e.args("import", b.dir+"/base.tar", "docker.io/bench/base:latest"))
-	}
-	return e, e.run(ctx, e.args("images"))
-}
-
-// docker is a dockerd of the bed's own, without networks.
-func (b *bed) docker(ctx context.Context) (engine, error) {
-	daemon, err := exec.LookPath("dockerd")
-	if err != nil {
-		return engine{}, err
-	}
-	client := "/usr/bin/docker"
-	if _, err := os.Stat(client); err != nil {
-		if client, err = exec.LookPath("docker"); err != nil {
-			return engine{}, err
-		}
-	}
-	socket := "unix://" + b.dir + "/docker.sock"
-	log, err := os.Create(b.dir + "/dockerd.log")
-	if err != nil {
-		return engine{}, err
-	}
-	defer log.Close()
-	b.dockerd = exec.Command(daemon, "--data-root", b.dir+"/docker", "--exec-root", b.run+"/docker", "-H", socket,
-		"-p", b.dir+"/dockerd.pid", "--iptables=false", "--bridge=none")
-	b.dockerd.Stdout, b.dockerd.Stderr = log, log
-	if err := b.dockerd.Start(); err != nil {
-		return engine{}, err
-	}
-	e := engine{"docker", client, []string{"-H", socket}, []string{"DOCKER_BUILDKIT=0"}}
-	for range 100 {
-		if err = e.run(ctx, e.args("info")); err == nil {
-			return e, e.run(ctx, e.args("import", b.dir+"/base.tar", "bench/base"))
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
-	return engine{}, fmt.Errorf("dockerd did not come up: %w", err)
-}
-
-func (b *bed) close(ctx context.Context) {
-	if b.dockerd != nil && b.dockerd.Process != nil {
-		_ = b.dockerd.Process.Signal(os.Interrupt) // fails when it has ended, and then so does the wait
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_ = b.dockerd.Wait() // how it ended is of no matter
-		}()
-		select {
-		case <-done:
-		case <-time.After(20 * time.Second):
-			_ = b.dockerd.Process.Kill()
-		}
+// close ends the daemons and the containers. The directory goes with the process outside.
+func (b *bed) close() {
+	stop(b.dockerd)
+	b.buildkit.Stop()
+	if b.registry != nil {
+		b.registry.Close()
 	}
 	if len(b.engines) > 0 {
-		strata := b.engines[0]
-		_ = strata.run(ctx, strata.args("rm", "-f", "idle")) // mostly not there any more
-	}
-	// podman's overlay store keeps a mount on itself, if podman has run.
-	_ = exec.Command("umount", "-R", b.dir+"/containers/overlay").Run()
-	// docker keeps its containers' network namespace mounted.
-	_ = exec.Command("umount", b.run+"/docker/netns/default").Run()
-	if err := errors.Join(os.RemoveAll(b.dir), os.RemoveAll(b.run)); err != nil {
-		fmt.Fprintln(os.Stderr, "bench: left behind:", err)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = b.strata().run(ctx, "rm", "-f", "idle") // mostly not there any more
 	}
 }
+
+// stop ends a daemon; nil has ended.
+func stop(daemon *exec.Cmd) {
+	if daemon == nil || daemon.Process == nil {
+		return
+	}
+	_ = daemon.Process.Signal(os.Interrupt) // fails when it has ended, and then so does the wait
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = daemon.Wait() // how it ended is of no matter
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		_ = daemon.Process.Kill()
+		<-done
+	}
+}
+
+// write makes a build context of nothing but a Dockerfile.
+func (b *bed) write(name, dockerfile string) error {
+	if err := os.MkdirAll(b.context(name), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(b.context(name), "Dockerfile"), []byte(dockerfile), 0o644)
+}
+
+// context is the directory of a build context.
+func (b *bed) context(name string) string { return filepath.Join(b.dir, "contexts", name) }

@@ -85,7 +85,7 @@ func compare(ctx context.Context, o options) (differ bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, bk.stop()) }()
+	defer bk.stop()
 
 	run := &comparison{o: o, dir: dir + "/contexts", strata: s, buildkit: bk}
 	for _, g := range groups {
