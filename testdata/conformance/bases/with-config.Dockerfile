@@ -3,7 +3,7 @@ FROM conformance/tools
 ENV BASE=base OTHER="two words"
 LABEL from=base kept=yes
 USER app
-WORKDIR /srv/work
+WORKDIR /srv/task
 VOLUME /data
 EXPOSE 80/tcp 53/udp
 STOPSIGNAL SIGINT
