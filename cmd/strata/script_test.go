@@ -172,6 +172,7 @@ func runScripts(t *testing.T, dir string, b *bed) {
 			"mkelf":      mkelf,
 			"fileserver": fileServer,
 			"website":    startWebsite,
+			"flip":       flip,
 		},
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"strata/internal/base"
 	"strata/internal/errdef"
 	"strata/internal/image"
+	"strata/internal/layer"
 	"strata/internal/oci"
 	"strata/internal/record"
 )
@@ -55,7 +56,7 @@ func (e *Engine) makeBase(ctx context.Context, src base.Source, name string) (im
 		return image.Image{}, err
 	}
 	for _, part := range base.Layers(name) {
-		id, err := e.baseLayer(ctx, src, part)
+		id, err := e.baseLayer(ctx, src, part, func(tar io.Reader) (layer.Meta, error) { return e.layers.Ingest(ctx, tar, "") })
 		if err != nil {
 			return image.Image{}, err
 		}
@@ -73,7 +74,7 @@ func (e *Engine) makeBase(ctx context.Context, src base.Source, name string) (im
 }
 
 // baseLayer ingests one layer as the helper writes it.
-func (e *Engine) baseLayer(ctx context.Context, src base.Source, part string) (oci.DiffID, error) {
+func (e *Engine) baseLayer(ctx context.Context, src base.Source, part string, ingest func(tar io.Reader) (layer.Meta, error)) (oci.DiffID, error) {
 	r, w := io.Pipe()
 	wrote := make(chan error, 1)
 	go func() {
@@ -81,7 +82,7 @@ func (e *Engine) baseLayer(ctx context.Context, src base.Source, part string) (o
 		w.CloseWithError(err)
 		wrote <- err
 	}()
-	meta, err := e.layers.Ingest(ctx, r, "")
+	meta, err := ingest(r)
 	r.CloseWithError(err)
 	if werr := <-wrote; werr != nil {
 		return "", werr

@@ -10,7 +10,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"strata/internal/atomicfile"
 	"strata/internal/build"
+	"strata/internal/errdef"
 	"strata/internal/graph"
 	"strata/internal/image"
 	"strata/internal/layer"
@@ -29,63 +31,97 @@ func (e *Engine) Sweep(ctx context.Context) (int64, error) {
 	}
 	var freed int64
 	err := e.guard.Exclusive(ctx, func() error {
-		roots, err := e.roots(ctx)
+		roots, cached, err := e.roots(ctx)
 		if err != nil {
 			return fmt.Errorf("sweep: %w", err)
 		}
-		freed, err = e.discard(roots, trash)
+		freed, err = e.discard(roots, cached, trash)
 		return err
 	})
-	return freed, errors.Join(err, emptyDir(trash), e.clearDead(ctx))
+	return freed, errors.Join(err, emptyDir(trash), e.clearTemps(), e.clearDead(ctx))
 }
 
-// roots names all that must stay.
-func (e *Engine) roots(ctx context.Context) (map[string]bool, error) {
-	roots, err := e.images.Roots(ctx)
+// clearTemps removes what processes that were killed while they wrote a record left beside it.
+func (e *Engine) clearTemps() error {
+	var errs []error
+	for _, dir := range []string{".", "images", "refs", "bases", "containers", "containers/names", "blobs/sha256", "cache", "cache/entries", "cache/slots", "cache/aliases"} {
+		dir = filepath.Join(e.opts.Root, dir)
+		entries, err := os.ReadDir(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		errs = append(errs, err)
+		for _, entry := range entries {
+			if atomicfile.IsTemp(entry.Name()) && !entry.IsDir() && !young(entry) {
+				errs = append(errs, ignoreGone(os.Remove(filepath.Join(dir, entry.Name()))))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// roots names all that must stay, and what must stay for the build cache alone.
+func (e *Engine) roots(ctx context.Context) (roots, cached map[string]bool, err error) {
+	roots, err = e.images.Roots(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s, err := e.Containers()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	records, err := s.Records().All()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, rec := range records {
 		for _, id := range rec.Layers {
 			roots[image.LayerName(id)] = true
 		}
 	}
+	cached = map[string]bool{}
 	cache, err := e.cache()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	err = cache.Walk(func(entry graph.Entry) error {
 		for _, id := range build.ResultLayers(entry.Result) {
-			roots[image.LayerName(id)] = true
+			cached[image.LayerName(id)] = true
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	live, err := e.leases.Live()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for name := range live {
 		roots[name] = true
 	}
-	return roots, nil
+	return roots, cached, nil
 }
 
-// discard moves what is no root into the trash.
-func (e *Engine) discard(roots map[string]bool, trash string) (freed int64, err error) {
+// discard moves what is no root into the trash. A layer that was not flushed before the machine went down stays for images and
+// containers only: a check may yet find that all of it is there.
+func (e *Engine) discard(roots, cached map[string]bool, trash string) (freed int64, err error) {
 	err = e.layers.Walk(func(m layer.Meta) error {
-		if roots[image.LayerName(m.DiffID)] {
+		name := image.LayerName(m.DiffID)
+		if roots[name] {
 			return nil
+		}
+		if cached[name] {
+			if _, err := e.layers.Stat(m.DiffID); !errors.Is(err, errdef.ErrNotFound) {
+				return nil
+			}
 		}
 		freed += m.Disk
 		return e.layers.Trash(m.DiffID, trash)

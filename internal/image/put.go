@@ -135,6 +135,28 @@ func (s *Store) makeManifest(cfg *oci.Image, rawConfig []byte, annotations map[s
 	return oci.Marshal(m)
 }
 
+// RestoreManifest stores the manifest of an image again that was made here, if what it was made of is still there:
+// errdef.ErrNotFound when that gives another one.
+func (s *Store) RestoreManifest(rec Record) error {
+	raw, err := s.Content.ReadAll(rec.ID, oci.MaxConfig)
+	if err != nil {
+		return err
+	}
+	cfg, err := oci.ParseImage(raw)
+	if err != nil {
+		return err
+	}
+	made, err := s.makeManifest(cfg, raw, nil)
+	if err != nil {
+		return err
+	}
+	if digest.FromBytes(made) != rec.Manifest.Digest {
+		return fmt.Errorf("manifest %s: %w", rec.Manifest.Digest, errdef.ErrNotFound)
+	}
+	_, err = s.Content.Put(made)
+	return err
+}
+
 // describe checks that the manifest is one of the image id and gives its descriptor.
 func describe(raw []byte, id digest.Digest) (ocispec.Descriptor, error) {
 	m, err := oci.ParseManifest(raw)

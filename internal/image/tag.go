@@ -48,6 +48,9 @@ func key(name string) string {
 	return "long-" + digest.FromString(name).Encoded()
 }
 
+// IsKey reports whether the tag of that full name is kept under key.
+func (s *Store) IsKey(name, want string) bool { return name != "" && key(name) == want }
+
 // fullName is the full form of a name that is to be a tag: with ":latest" unless it says otherwise, without digest.
 func fullName(name string) (string, error) {
 	ref, err := reference.Parse(name)

@@ -51,10 +51,10 @@ func readMeta(path string) (Meta, error) {
 	}
 	var m Meta
 	raw, err = atomicfile.Unstamp(raw)
-	if err == nil {
-		err = json.Unmarshal(raw, &m)
-	}
 	if err != nil {
+		return Meta{}, fmt.Errorf("%s: %w", metaName, err)
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
 		return Meta{}, fmt.Errorf("%s: %w: %w", metaName, errdef.ErrCorrupt, err)
 	}
 	return m, nil

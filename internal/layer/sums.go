@@ -90,43 +90,34 @@ func readSums(path string) ([]uint32, error) {
 	return list, nil
 }
 
-// blame names the entries whose payloads are not what they were. More than a few are not listed.
-func (s *Store) blame(ctx context.Context, id oci.DiffID) (names []string, err error) {
-	list, err := readSums(s.path(id, sumsName))
-	if err != nil || list == nil {
-		return nil, err
-	}
+// blame names the entries whose payloads are not what they were, as far as the tar can be read. More than a few are not
+// listed.
+func (s *Store) blame(ctx context.Context, id oci.DiffID, list []uint32) (names []string) {
 	r, err := s.rawTar(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil
 	}
 	defer r.Close()
 	tr := tar.NewReader(struct{ io.Reader }{r}) // which reads what it passes over
 	in := &summer{r: tr, table: crc32.MakeTable(crc32.Castagnoli)}
-	for len(names) < mostBlamed {
+	for len(names) < mostBlamed && len(list) > 0 {
 		hdr, err := tr.Next()
-		if err == io.EOF {
-			break
-		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
-			return names, err
+			return names
 		}
 		if !summed(hdr) {
 			continue
 		}
 		in.sum = 0
 		if _, err := io.Copy(io.Discard, in); err != nil {
-			return names, err
-		}
-		if len(list) == 0 {
-			return names, fmt.Errorf("file %q: fewer checksums than files: %w", sumsName, errdef.ErrCorrupt)
+			return names
 		}
 		if list[0] != in.sum {
 			names = append(names, hdr.Name)
 		}
 		list = list[1:]
 	}
-	return names, nil
+	return names
 }
 
 // mostBlamed is how many damaged files of one layer are named.

@@ -230,6 +230,8 @@ func (a *assembler) read(p []byte) (int, error) {
 	case a.cur.kind == recRaw:
 		if n, err = a.skel.buf.Read(p); err == io.EOF {
 			err = badSkel("ends within a record")
+		} else if err != nil { // the coding's own error, of bytes that it does not understand
+			err = badSkel(err.Error())
 		}
 	case a.cur.kind == recFile && a.blank:
 		clear(p)
