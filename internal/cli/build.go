@@ -82,7 +82,7 @@ func (a *app) runBuild(ctx context.Context, f *buildFlags, path string) error {
 	if err := a.enter(ctx); err != nil {
 		return err
 	}
-	o, err := f.options(a.in, path)
+	o, err := f.options(a, path)
 	if err == nil {
 		err = f.result.into(a, &o)
 	}
@@ -205,7 +205,7 @@ func about(err error, warnings []dockerfile.Warning) []dockerfile.Warning {
 }
 
 // options reads the flags, the Dockerfile and where the context is.
-func (f *buildFlags) options(in *os.File, path string) (engine.BuildOptions, error) {
+func (f *buildFlags) options(a *app, path string) (engine.BuildOptions, error) {
 	o := f.o
 	var err error
 	if o.Pull, err = engine.ParsePull(f.pull); err != nil {
@@ -214,7 +214,11 @@ func (f *buildFlags) options(in *os.File, path string) (engine.BuildOptions, err
 	if o.Labels, err = keyValues("label", f.labels); err != nil {
 		return o, err
 	}
-	if o.BuildArgs, err = buildArgs(f.buildArgs); err != nil {
+	proxies, err := a.withProxies(nil)
+	if err != nil {
+		return o, err
+	}
+	if o.BuildArgs, err = buildArgs(append(proxies, f.buildArgs...)); err != nil {
 		return o, err
 	}
 	withEpoch(o.BuildArgs)
@@ -245,7 +249,7 @@ func (f *buildFlags) options(in *os.File, path string) (engine.BuildOptions, err
 	if err := f.steps.read(&o); err != nil {
 		return o, err
 	}
-	return o, f.inputs(in, path, &o)
+	return o, f.inputs(a.in, path, &o)
 }
 
 // defaultFile is the Dockerfile of a directory: docker takes "dockerfile" too where there is no "Dockerfile".

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"strata/internal/cli/render"
+	"strata/internal/config"
 	"strata/internal/engine"
 	"strata/internal/errdef"
 )
@@ -33,7 +34,7 @@ func cacheCap() (engine.CacheCap, error) {
 		}
 		return engine.CacheCap{Percent: n}, nil
 	}
-	n, err := parseBytes(value)
+	n, err := config.ParseSize(value)
 	if err != nil || n <= 0 {
 		return engine.CacheCap{}, usagef("%s=%q: want a size, a percentage of the disk, or none", name, value)
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"strata/internal/cli/render"
+	"strata/internal/config"
 	"strata/internal/engine"
 	"strata/internal/userns"
 )
@@ -24,6 +25,7 @@ type app struct {
 	in       *os.File
 	out, err io.Writer
 	opts     engine.Options
+	docker   *config.Docker // nil: not read yet
 }
 
 // status ends the program with a code and without a message: a container's own exit, a check that did not hold.

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"strata/internal/cli/render"
+	"strata/internal/config"
 	"strata/internal/engine"
 	"strata/internal/errdef"
 	"strata/internal/image"
@@ -25,6 +26,10 @@ func (a *app) images() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				filters = append(filters, "reference="+args[0])
+			}
+			var err error
+			if format, err = a.format(format, quiet, func(d config.Docker) string { return d.ImagesFormat }); err != nil {
+				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
 				rows, err := imageRows(cmd, e, filters, noTrunc)

@@ -83,6 +83,10 @@ func (a *app) start() *cobra.Command {
 			if len(args) > 1 {
 				return usagef("cannot attach to several containers at once: name one")
 			}
+			var err error
+			if detachKeys, err = a.detachKeys(detachKeys); err != nil {
+				return err
+			}
 			return runFailure(a.one(ctx, args[0], func(s *container.Store, rec container.Record) error {
 				res, err := s.Start(ctx, rec, container.StartOptions{
 					Attach: true, DetachKeys: detachKeys, SigProxy: true, Streams: a.streams(stdin),
@@ -111,6 +115,10 @@ func (a *app) attach() *cobra.Command {
 			ctx := cmd.Context()
 			if sigProxy {
 				ctx = context.WithoutCancel(ctx) // the signal goes to the container, which ends as it likes
+			}
+			var err error
+			if detachKeys, err = a.detachKeys(detachKeys); err != nil {
+				return err
 			}
 			return a.one(ctx, args[0], func(s *container.Store, rec container.Record) error {
 				res, err := s.Attach(ctx, rec, container.AttachOptions{
@@ -142,7 +150,7 @@ func (a *app) exec() *cobra.Command {
 			if o.Env, err = environment(envFiles, env); err != nil {
 				return err
 			}
-			if _, err := container.ParseDetachKeys(o.DetachKeys); err != nil {
+			if o.DetachKeys, err = a.detachKeys(o.DetachKeys); err != nil {
 				return failure{err, 1}
 			}
 			o.Args, o.Streams = args[1:], a.streams(stdin)

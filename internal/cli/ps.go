@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"strata/internal/cli/render"
+	"strata/internal/config"
 	"strata/internal/container"
 	"strata/internal/engine"
 	"strata/internal/errdef"
@@ -33,6 +34,9 @@ func (a *app) ps() *cobra.Command {
 			}
 			if latest {
 				last = 1
+			}
+			if format, err = a.format(format, quiet, func(d config.Docker) string { return d.PsFormat }); err != nil {
+				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
 				s, err := e.Containers()

@@ -73,7 +73,7 @@ func (f *createFlags) add(cmd *cobra.Command) {
 }
 
 // options turns the flags into what the engine takes.
-func (f *createFlags) options(cmd *cobra.Command, args []string) (engine.CreateOptions, error) {
+func (f *createFlags) options(a *app, cmd *cobra.Command, args []string) (engine.CreateOptions, error) {
 	o := engine.CreateOptions{Image: args[0], Name: f.name}
 	var err error
 	if o.Platform, err = oci.ParsePlatform(f.platform); err != nil {
@@ -91,6 +91,9 @@ func (f *createFlags) options(cmd *cobra.Command, args []string) (engine.CreateO
 		o.Config.Entrypoint = []string{f.entrypoint.value}
 	}
 	if o.Config.Env, err = environment(f.envFiles, f.env); err != nil {
+		return o, err
+	}
+	if o.Config.Env, err = a.withProxies(o.Config.Env); err != nil {
 		return o, err
 	}
 	if o.Config.Labels, err = keyValues("label", f.labels); err != nil {
@@ -166,12 +169,12 @@ func (a *app) run() *cobra.Command {
 			if err := blankedPair(cmd, args); err != nil {
 				return err
 			}
-			o, err := f.options(cmd, args)
+			o, err := f.options(a, cmd, args)
 			if err != nil {
 				return err
 			}
-			if _, err := container.ParseDetachKeys(detachKeys); err != nil {
-				return usageError{err}
+			if detachKeys, err = a.detachKeys(detachKeys); err != nil {
+				return err
 			}
 			o.Config.AttachStdout, o.Config.AttachStderr = !detach, !detach
 			o.Config.AttachStdin, o.Config.StdinOnce = f.stdin && !detach, f.stdin && !detach
@@ -285,7 +288,7 @@ func (a *app) create() *cobra.Command {
 			if err := blankedPair(cmd, args); err != nil {
 				return err
 			}
-			o, err := f.options(cmd, args)
+			o, err := f.options(a, cmd, args)
 			if err != nil {
 				return err
 			}

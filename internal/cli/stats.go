@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"strata/internal/cli/render"
+	"strata/internal/config"
 	"strata/internal/container"
 	"strata/internal/engine"
 	"strata/internal/errdef"
@@ -31,6 +32,10 @@ func (a *app) stats() *cobra.Command {
 		Args:  atLeast(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
+			var err error
+			if format, err = a.format(format, false, func(d config.Docker) string { return d.StatsFormat }); err != nil {
+				return err
+			}
 			m.names, m.before = args, map[string]container.Usage{}
 			return a.with(ctx, func(e *engine.Engine) (err error) {
 				if m.s, err = e.Containers(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"strata/internal/atomicfile"
+	"strata/internal/config"
 	"strata/internal/container"
 	"strata/internal/content"
 	"strata/internal/errdef"
@@ -53,6 +54,7 @@ type Engine struct {
 	mu    sync.Mutex
 	lease *record.Lease
 
+	config     *config.Config
 	containers *container.Store
 	runtime    *runtime.Runtime
 	remote     *remote.Client
@@ -227,6 +229,20 @@ func (e *Engine) seal(ctx context.Context) error {
 		return err
 	}
 	return e.layers.Sync(ctx)
+}
+
+// Config is what strata.toml says, read at the first call.
+func (e *Engine) Config() (*config.Config, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.config != nil {
+		return e.config, nil
+	}
+	c, err := config.Load()
+	if err == nil {
+		e.config = c
+	}
+	return c, err
 }
 
 // findRuntime finds the OCI runtime once.

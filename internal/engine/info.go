@@ -5,9 +5,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
+	"strata/internal/config"
 	"strata/internal/container"
 	"strata/internal/doctor"
 	"strata/internal/errdef"
@@ -25,13 +27,10 @@ type Info struct {
 	Runtimes []runtime.Runtime
 	// Rootless says that a user's own store is looked at, in a user namespace; Userxattr how overlays are mounted there.
 	Rootless, Userxattr bool
-	Settings            []Setting
+	Settings            []config.Setting
 	// Warnings are what will not work here.
 	Warnings []string
 }
-
-// Setting is one thing that was set, and where: a flag, an environment variable, a file, or "default".
-type Setting struct{ Name, Value, Origin string }
 
 // Info looks at the store and the machine.
 func (e *Engine) Info(ctx context.Context) (Info, error) {
@@ -87,31 +86,50 @@ func (e *Engine) infoRuntimes(info *Info) error {
 }
 
 // settings tells what was set, and where.
-func (e *Engine) settings(ctx context.Context) []Setting {
+func (e *Engine) settings(ctx context.Context) []config.Setting {
 	owner := os.Geteuid()
 	if userns.Active() {
 		owner = int(userns.Idmap().UIDs[0].Outside)
 	}
-	all := []Setting{
-		{"root", e.opts.Root, origin(e.opts.Root, "STRATA_ROOT", ownRoot())},
-		{"run-dir", e.opts.Run, origin(e.opts.Run, "STRATA_RUN", "/run/strata", filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "strata"),
+	all := []config.Setting{
+		{Name: "root", Value: e.opts.Root, Origin: origin(e.opts.Root, "STRATA_ROOT", ownRoot())},
+		{Name: "run-dir", Value: e.opts.Run, Origin: origin(e.opts.Run, "STRATA_RUN", "/run/strata", filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "strata"),
 			filepath.Join("/tmp", "strata-"+strconv.Itoa(owner)))},
 	}
 	for _, name := range []string{"http-proxy", "https-proxy", "no-proxy"} {
 		variable := strings.ReplaceAll(name, "-", "_")
 		for _, variable := range []string{strings.ToUpper(variable), variable} {
 			if value := os.Getenv(variable); value != "" {
-				all = append(all, Setting{name, withoutPassword(value), variable})
+				all = append(all, config.Setting{Name: name, Value: withoutPassword(value), Origin: variable})
 				break
 			}
 		}
 	}
-	return append(all, e.registrySettings(ctx)...)
+	return slices.Concat(all, e.fileSettings(), e.registrySettings(ctx))
+}
+
+// fileSettings tells what strata.toml and docker's config.json set. A file that cannot be read is told of too.
+func (e *Engine) fileSettings() []config.Setting {
+	var all []config.Setting
+	c, err := e.Config()
+	if err == nil {
+		all = c.Settings()
+	} else {
+		all = []config.Setting{{Name: "configuration", Value: "cannot be read: " + err.Error(), Origin: "strata.toml"}}
+	}
+	d, err := config.LoadDocker()
+	if err != nil {
+		return append(all, config.Setting{Name: "docker's configuration", Value: "cannot be read: " + err.Error(), Origin: config.DockerFile()})
+	}
+	for _, s := range d.Settings() {
+		all = append(all, config.Setting{Name: s.Name, Value: withoutPassword(s.Value), Origin: s.Origin})
+	}
+	return all
 }
 
 // registrySettings tells which file sets mirrors and the like for a registry. A file that cannot be read is told of too.
-func (e *Engine) registrySettings(ctx context.Context) []Setting {
-	var all []Setting
+func (e *Engine) registrySettings(ctx context.Context) []config.Setting {
+	var all []config.Setting
 	set, err := e.registries().Config(ctx)
 	for _, s := range set {
 		var says []string
@@ -124,10 +142,10 @@ func (e *Engine) registrySettings(ctx context.Context) []Setting {
 		if len(s.Insecure) > 0 {
 			says = append(says, "insecure "+strings.Join(s.Insecure, " "))
 		}
-		all = append(all, Setting{"registry " + s.Registry, strings.Join(says, ", "), s.File})
+		all = append(all, config.Setting{Name: "registry " + s.Registry, Value: strings.Join(says, ", "), Origin: s.File})
 	}
 	if err != nil {
-		all = append(all, Setting{"registries", "not all can be read: " + err.Error(), "hosts.toml"})
+		all = append(all, config.Setting{Name: "registries", Value: "not all can be read: " + err.Error(), Origin: "hosts.toml"})
 	}
 	return all
 }

@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,9 +12,9 @@ import (
 	"time"
 	"unicode"
 
-	toml "github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 
+	"strata/internal/config"
 	"strata/internal/errdef"
 )
 
@@ -62,8 +61,8 @@ func parseHosts(file string, data []byte) (*hostsFile, error) {
 		hostTable
 		Host map[string]hostTable `toml:"host"`
 	}
-	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(&doc); err != nil {
-		return nil, tomlError(file, err)
+	if err := config.Strict(file, data, &doc); err != nil {
+		return nil, err
 	}
 	out := &hostsFile{file: file}
 	var err error
@@ -81,21 +80,6 @@ func parseHosts(file string, data []byte) (*hostsFile, error) {
 		out.hosts = append(out.hosts, e)
 	}
 	return out, nil
-}
-
-func tomlError(file string, err error) error {
-	var strict *toml.StrictMissingError
-	if errors.As(err, &strict) && len(strict.Errors) > 0 {
-		first := &strict.Errors[0]
-		line, _ := first.Position()
-		return fmt.Errorf("%s: line %d: key %q is not known here: %w", file, line, strings.Join(first.Key(), "."), errdef.ErrInvalid)
-	}
-	var decode *toml.DecodeError
-	if errors.As(err, &decode) {
-		line, _ := decode.Position()
-		return fmt.Errorf("%s: line %d: %s: %w", file, line, strings.TrimPrefix(decode.Error(), "toml: "), errdef.ErrInvalid)
-	}
-	return fmt.Errorf("%s: %w: %w", file, errdef.ErrInvalid, err)
 }
 
 // entry checks one host's table.

@@ -1,0 +1,180 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"strata/internal/errdef"
+)
+
+// maxFile bounds a file: nobody writes more by hand.
+const maxFile = 1 << 20
+
+// Config is what strata.toml sets, with the defaults of what it does not. A value is text where docker's flag of the same
+// meaning takes text, in the flag's form.
+type Config struct {
+	// DetachKeys leave an attachment: docker's notation, "" for what docker's config.json says, else ctrl-p,ctrl-q.
+	DetachKeys string `toml:"detach-keys"`
+	// Runtime is the OCI runtime of new containers: a name of Runtimes, a program's name or a path; "" takes the best found.
+	Runtime string `toml:"runtime"`
+	// Runtimes gives names to paths of programs, for --runtime.
+	Runtimes map[string]string `toml:"runtimes"`
+	// Ulimits are the limits of new containers by name, each "soft[:hard]".
+	Ulimits  map[string]string `toml:"ulimits"`
+	Log      Log               `toml:"log"`
+	DNS      DNS               `toml:"dns"`
+	Security Security          `toml:"security"`
+	Network  Network           `toml:"network"`
+
+	origins map[string]string // by key: the file that set it
+}
+
+// Log says how the output of new containers is kept.
+type Log struct {
+	Driver  string `toml:"driver"`   // json-file, local or none
+	MaxSize string `toml:"max-size"` // of one file: "10m", or "-1" for no bound
+	MaxFile int    `toml:"max-file"` // so many are kept
+}
+
+// DNS is what new containers ask for names.
+type DNS struct {
+	Servers []string `toml:"servers"`
+	Search  []string `toml:"search"`
+	Options []string `toml:"options"`
+}
+
+// Security is what new containers may do.
+type Security struct {
+	// NoNewPrivileges keeps their processes from gaining rights by set-user-ID programs.
+	NoNewPrivileges bool `toml:"no-new-privileges"`
+	// Seccomp is the system call filter: "builtin", "unconfined" or a file with a profile.
+	Seccomp string `toml:"seccomp"`
+}
+
+// Network is how networks are made.
+type Network struct {
+	// AddressPools are where the addresses of new networks come from.
+	AddressPools []Pool `toml:"address-pools"`
+}
+
+// Pool is a range of addresses from which networks are cut.
+type Pool struct {
+	Base string `toml:"base"` // "10.20.0.0/16"
+	Size int    `toml:"size"` // the length of each network's prefix: 24
+}
+
+// Default is what holds where no file says anything.
+func Default() Config {
+	return Config{
+		Log:      Log{Driver: "json-file", MaxSize: "10m", MaxFile: 3},
+		Security: Security{Seccomp: "builtin"},
+	}
+}
+
+// Files are the files that [Load] reads, those that may be missing included, each winning over those before it.
+func Files() []string {
+	if name := os.Getenv("STRATA_CONFIG"); name != "" {
+		return []string{name}
+	}
+	files := []string{"/etc/strata/strata.toml"}
+	if dir := userDir(); dir != "" {
+		files = append(files, filepath.Join(dir, "strata", "strata.toml"))
+	}
+	return files
+}
+
+// userDir is where the user's programs keep their settings.
+func userDir() string {
+	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return dir
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".config")
+	}
+	return ""
+}
+
+// Load reads the files.
+func Load() (*Config, error) {
+	c := Default()
+	c.origins = map[string]string{}
+	for _, name := range Files() {
+		raw, err := readFile(name)
+		if errors.Is(err, fs.ErrNotExist) && os.Getenv("STRATA_CONFIG") == "" {
+			continue
+		}
+		if err == nil {
+			err = c.read(name, raw)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return &c, nil
+}
+
+// read takes over what one file says.
+func (c *Config) read(name string, raw []byte) error {
+	if err := Strict(name, raw, c); err != nil {
+		return err
+	}
+	keys, err := keysOf(raw)
+	for _, key := range keys {
+		c.origins[key] = name
+	}
+	return err
+}
+
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxFile {
+		return nil, fmt.Errorf("configuration %s: want a file of at most %d bytes: %w", name, maxFile, errdef.ErrInvalid)
+	}
+	raw := make([]byte, info.Size())
+	n, err := f.ReadAt(raw, 0)
+	if n < len(raw) {
+		return nil, fmt.Errorf("configuration %s: %w", name, err)
+	}
+	return raw, nil
+}
+
+// Origin is the file that sets the key ("log.max-size"), or "default".
+func (c *Config) Origin(key string) string {
+	if name := c.origins[key]; name != "" {
+		return name
+	}
+	return "default"
+}
+
+// Fault says that the value of a key is no good: err tells why. A nil err stays nil.
+func (c *Config) Fault(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return errdef.WithHint(fmt.Errorf("%s: %s: %w", c.Origin(key), key, err), "mend the line in "+c.Origin(key))
+}
+
+// Setting is one key with its value as text, and where it was set.
+type Setting struct{ Name, Value, Origin string }
+
+// Settings lists every key.
+func (c *Config) Settings() []Setting {
+	var all []Setting
+	for _, v := range values(c) {
+		all = append(all, Setting{Name: v.key, Value: v.text, Origin: c.Origin(v.key)})
+	}
+	slices.SortFunc(all, func(a, b Setting) int { return compare(a.Name, b.Name) })
+	return all
+}
