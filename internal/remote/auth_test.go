@@ -299,7 +299,7 @@ func TestFindCredential(t *testing.T) {
 		file := filepath.Join(dir, "auth.json")
 		write(t, file, c.file)
 		got, err := findCredential(context.Background(), []string{filepath.Join(dir, "none"), file}, c.registry, c.repo)
-		if s := got.Username + ":" + got.Password; s != c.want || err != nil {
+		if s := got.user + ":" + got.secret; s != c.want || err != nil {
 			t.Errorf("%s: %q, %v", c.name, s, err)
 		}
 	}

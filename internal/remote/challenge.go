@@ -1,129 +1,13 @@
 package remote
 
-import (
-	"context"
-	"crypto/rand"
-	"net"
-	"net/http"
-	"net/netip"
-	"net/url"
-	"strconv"
-	"strings"
-	"sync"
-)
+import "strings"
 
 const maxChallenge = 16 << 10 // of WWW-Authenticate, in bytes
-
-// challenges mends what registries say in WWW-Authenticate so that auth.Client understands it: of several challenges it
-// reads the first only, and it refuses a token service at a private address beside the registry, which is the usual thing
-// where the registry itself has a private address (a GitLab in a company's network). Such a service gets an alias on the
-// registry's own host, which is turned back here.
-type challenges struct {
-	next http.RoundTripper
-	host string // host[:port] of the endpoint
-
-	mu      sync.Mutex
-	aliases map[string]*url.URL // by path
-}
-
-func (t *challenges) RoundTrip(req *http.Request) (*http.Response, error) {
-	if real := t.real(req.URL); real != nil {
-		req = req.Clone(req.Context())
-		req.URL, req.Host = real, ""
-	}
-	resp, err := t.next.RoundTrip(req)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized {
-		return resp, err
-	}
-	c, ok := choose(parseChallenges(resp.Header.Values("Www-Authenticate")))
-	resp.Header.Del("Www-Authenticate")
-	if ok {
-		if c.scheme == "bearer" && req.URL.Host == t.host {
-			c.params["realm"] = t.alias(req.Context(), req.URL.Scheme, c.params["realm"])
-		}
-		resp.Header.Set("Www-Authenticate", c.String())
-	}
-	return resp, nil
-}
-
-// alias gives the URL by which auth.Client may know the token service realm.
-func (t *challenges) alias(ctx context.Context, scheme, realm string) string {
-	u, err := url.Parse(realm)
-	if err != nil || (u.Scheme != "https" && u.Scheme != scheme) || strings.EqualFold(u.Hostname(), hostname(t.host)) {
-		return realm
-	}
-	if !internal(ctx, hostname(t.host)) {
-		return realm
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for path, known := range t.aliases {
-		if known.String() == realm {
-			return (&url.URL{Scheme: u.Scheme, Host: t.host, Path: path, RawQuery: u.RawQuery}).String()
-		}
-	}
-	if t.aliases == nil {
-		t.aliases = map[string]*url.URL{}
-	}
-	path := "/" + rand.Text()
-	t.aliases[path] = u
-	return (&url.URL{Scheme: u.Scheme, Host: t.host, Path: path, RawQuery: u.RawQuery}).String()
-}
-
-// real is the URL behind an alias, or nil.
-func (t *challenges) real(u *url.URL) *url.URL {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	known := t.aliases[u.Path]
-	if known == nil || u.Host != t.host {
-		return nil
-	}
-	real := *known
-	real.RawQuery = u.RawQuery
-	return &real
-}
-
-// internal reports whether a host has only addresses that are not of the public internet.
-func internal(ctx context.Context, host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return internalAddr(ip)
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	for _, ip := range ips {
-		if !internalAddr(ip) {
-			return false
-		}
-	}
-	return err == nil && len(ips) > 0
-}
-
-func internalAddr(ip netip.Addr) bool {
-	ip = ip.Unmap()
-	return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast()
-}
 
 // challenge is one way to prove who one is that a server offers. See RFC 9110, section 11.6.1.
 type challenge struct {
 	scheme string // in lower case
 	params map[string]string
-}
-
-// String is the challenge in the form that auth.Client reads.
-func (c challenge) String() string {
-	if c.scheme == "basic" {
-		return "Basic"
-	}
-	s, separator := "Bearer", " "
-	for _, k := range []string{"realm", "service", "scope"} {
-		if v, ok := c.params[k]; ok {
-			s += separator + k + "=" + strconv.Quote(v)
-			separator = ","
-		}
-	}
-	return s
 }
 
 // choose takes the first challenge for a token, else the first for a password.

@@ -7,12 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-
-	"oras.land/oras-go/v2/registry/remote/auth"
-	"oras.land/oras-go/v2/registry/remote/credentials"
 
 	"strata/internal/errdef"
 	"strata/internal/userns"
@@ -64,31 +60,31 @@ func loginFile() (string, error) {
 
 // findCredential looks for the credentials for a registry, or for one repository of it, in files. A file that cannot be
 // used does not hide the next; it makes the error where none has any.
-func findCredential(ctx context.Context, files []string, registry, repo string) (auth.Credential, error) {
+func findCredential(ctx context.Context, files []string, registry, repo string) (credential, error) {
 	var failed []error
 	for _, name := range files {
 		f, err := readAuthFile(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		var cred auth.Credential
+		var cred credential
 		if err == nil {
 			cred, err = f.find(ctx, registry, repo)
 		}
 		if err != nil {
 			failed = append(failed, err)
-		} else if cred != auth.EmptyCredential {
+		} else if cred != (credential{}) {
 			return cred, nil
 		}
 	}
-	return auth.EmptyCredential, errors.Join(failed...)
+	return credential{}, errors.Join(failed...)
 }
 
 // find asks the helper that the file names for the registry, then the file itself.
-func (f *authFile) find(ctx context.Context, registry, repo string) (auth.Credential, error) {
+func (f *authFile) find(ctx context.Context, registry, repo string) (credential, error) {
 	if helper, key := f.helper(registry); helper != "" {
 		cred, err := askHelper(ctx, helper, key)
-		if err != nil || cred != auth.EmptyCredential {
+		if err != nil || cred != (credential{}) {
 			return cred, err
 		}
 	}
@@ -98,13 +94,13 @@ func (f *authFile) find(ctx context.Context, registry, repo string) (auth.Creden
 			if err != nil {
 				return cred, fmt.Errorf("%s: %s: %w", f.path, key, err)
 			}
-			if cred != auth.EmptyCredential {
+			if cred != (credential{}) {
 				return cred, nil
 			}
 		}
 		i := strings.LastIndexByte(scope, '/')
 		if i < 0 {
-			return auth.EmptyCredential, nil
+			return credential{}, nil
 		}
 		scope = scope[:i]
 	}
@@ -159,34 +155,6 @@ func plainKey(key string) string {
 	return host + "/" + path
 }
 
-// askHelper runs docker-credential-HELPER get.
-func askHelper(ctx context.Context, helper, key string) (auth.Credential, error) {
-	store, err := helperStore(helper)
-	if err != nil {
-		return auth.EmptyCredential, err
-	}
-	cred, err := store.Get(ctx, key)
-	if err != nil {
-		return auth.EmptyCredential, helperError(helper, err)
-	}
-	return cred, nil
-}
-
-func helperStore(helper string) (credentials.Store, error) {
-	program := "docker-credential-" + helper
-	if strings.ContainsRune(helper, '/') {
-		return nil, fmt.Errorf("credential helper %.80q: it is no plain name: %w", helper, errdef.ErrInvalid)
-	}
-	if _, err := exec.LookPath(program); err != nil {
-		return nil, fmt.Errorf("credential helper %s: it is not installed: %w", program, errdef.ErrUnavailable)
-	}
-	return credentials.NewNativeStore(helper), nil
-}
-
-func helperError(helper string, err error) error {
-	return fmt.Errorf("credential helper docker-credential-%s: %s: %w", helper, short(err.Error()), errdef.ErrUnavailable)
-}
-
 // authEntry is what a file keeps for one key.
 type authEntry struct {
 	Auth          string `json:"auth,omitempty"` // base64 of user:password
@@ -197,16 +165,16 @@ type authEntry struct {
 }
 
 // credential decodes an entry. No error of it has any of the secret.
-func (a authEntry) credential() (auth.Credential, error) {
-	cred := auth.Credential{Username: a.Username, Password: a.Password, RefreshToken: a.IdentityToken, AccessToken: a.RegistryToken}
+func (a authEntry) credential() (credential, error) {
+	cred := credential{user: a.Username, secret: a.Password, identity: a.IdentityToken, access: a.RegistryToken}
 	if a.Auth == "" {
 		return cred, nil
 	}
 	raw, err := base64.StdEncoding.DecodeString(a.Auth)
 	user, secret, ok := strings.Cut(string(raw), ":")
 	if err != nil || !ok {
-		return auth.EmptyCredential, fmt.Errorf("its auth is not base64 of USER:PASSWORD: %w", errdef.ErrInvalid)
+		return credential{}, fmt.Errorf("its auth is not base64 of USER:PASSWORD: %w", errdef.ErrInvalid)
 	}
-	cred.Username, cred.Password = user, strings.TrimRight(secret, "\x00")
+	cred.user, cred.secret = user, strings.TrimRight(secret, "\x00")
 	return cred, nil
 }

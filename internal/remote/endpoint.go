@@ -14,8 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"oras.land/oras-go/v2/registry/remote/auth"
-
 	"strata/internal/errdef"
 )
 
@@ -48,13 +46,13 @@ type endpoint struct {
 
 	http      *http.Client
 	userAgent string
-	secrets   func(ctx context.Context, e *endpoint, repo string) (auth.Credential, error)
+	secrets   func(ctx context.Context, e *endpoint, repo string) (credential, error)
 
 	mu        sync.Mutex
-	scheme    string                  // "https", "http"; "" until a loopback host has been asked what it speaks
-	clients   map[string]*auth.Client // by repository: podman's files can have credentials for single ones
-	problems  []string                // why credentials could not be read
-	downUntil atomic.Int64            // Unix nanoseconds
+	scheme    string             // "https", "http"; "" until a loopback host has been asked what it speaks
+	provers   map[string]*prover // by repository: podman's files can have credentials for single ones
+	problems  []string           // why credentials could not be read
+	downUntil atomic.Int64       // Unix nanoseconds
 }
 
 // name is the endpoint in error messages.
@@ -88,7 +86,7 @@ func (e *endpoint) do(ctx context.Context, r request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := e.client(r.repo).Do(req)
+	resp, err := e.prover(r.repo).do(req, r.scopes)
 	if err != nil {
 		return nil, e.explain(ctx, err, r.about)
 	}
@@ -104,9 +102,6 @@ func (e *endpoint) build(ctx context.Context, r request) (*http.Request, error) 
 		}
 		at = base.JoinPath(r.path)
 		at.RawQuery = e.query(r.query).Encode()
-	}
-	if len(r.scopes) > 0 {
-		ctx = auth.WithScopes(ctx, r.scopes...)
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, at.String(), nil)
 	if err != nil {
@@ -201,41 +196,35 @@ func speaks(err error) string {
 	return "http"
 }
 
-// client is the HTTP client with the credentials for a repository.
-func (e *endpoint) client(repo string) *auth.Client {
+// prover has the credentials for a repository.
+func (e *endpoint) prover(repo string) *prover {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c := e.clients[repo]; c != nil {
-		return c
+	p := e.provers[repo]
+	if p == nil {
+		p = &prover{e: e, repo: repo, turn: make(chan struct{}, 1)}
+		if e.provers == nil {
+			e.provers = map[string]*prover{}
+		}
+		e.provers[repo] = p
 	}
-	c := &auth.Client{
-		Client:     e.http,
-		Header:     http.Header{"User-Agent": {e.userAgent}},
-		Cache:      auth.NewCache(),
-		ClientID:   "strata",
-		Credential: func(ctx context.Context, host string) (auth.Credential, error) { return e.credential(ctx, host, repo) },
-	}
-	if e.clients == nil {
-		e.clients = map[string]*auth.Client{}
-	}
-	e.clients[repo] = c
-	return c
+	return p
 }
 
 // credential gives the credentials to the endpoint's own host and to no other. Those that cannot be read are as good as
 // none: many things can be had without. Why is told if it turns out that they were needed.
-func (e *endpoint) credential(ctx context.Context, host, repo string) (auth.Credential, error) {
+func (e *endpoint) credential(ctx context.Context, host, repo string) credential {
 	if host != e.host {
-		return auth.EmptyCredential, nil
+		return credential{}
 	}
 	cred, err := e.secrets(ctx, e, repo)
 	if err != nil {
 		e.mu.Lock()
 		e.problems = []string{err.Error()}
 		e.mu.Unlock()
-		return auth.EmptyCredential, nil
+		return credential{}
 	}
-	return cred, nil
+	return cred
 }
 
 // note remembers a mirror that could not be reached, so that not every request waits for it.

@@ -15,9 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"oras.land/oras-go/v2/registry/remote/auth"
-	"oras.land/oras-go/v2/registry/remote/errcode"
-
 	"strata/internal/errdef"
 	"strata/internal/reference"
 )
@@ -197,12 +194,12 @@ func (e *endpoint) explain(ctx context.Context, err error, about subject) error 
 	if errors.As(err, &local) {
 		return local.error
 	}
-	var token *errcode.ErrorResponse
+	var token *tokenRefusal
 	if errors.As(err, &token) {
-		return e.tokenRefused(token, about)
+		return e.tokenRefused(token.refusal, about)
 	}
-	if errors.Is(err, auth.ErrBasicCredentialNotFound) {
-		return e.denied(errors.New("authentication required"), about)
+	if errors.Is(err, errNoCredential) {
+		return e.denied(errNoCredential, about)
 	}
 	text, hint := e.plain(err)
 	err = fmt.Errorf("%s: %s: %w", e.name(), text, errdef.ErrUnavailable)
@@ -213,11 +210,7 @@ func (e *endpoint) explain(ctx context.Context, err error, about subject) error 
 }
 
 // tokenRefused is what the token service of a registry said.
-func (e *endpoint) tokenRefused(token *errcode.ErrorResponse, about subject) error {
-	r := &refusal{status: token.StatusCode}
-	if len(token.Errors) > 0 {
-		r.code, r.text = token.Errors[0].Code, short(token.Errors[0].Message)
-	}
+func (e *endpoint) tokenRefused(r *refusal, about subject) error {
 	if r.status == http.StatusBadRequest || r.status == http.StatusNotFound {
 		r.status = http.StatusForbidden
 	}
@@ -257,7 +250,7 @@ func (e *endpoint) plain(err error) (text, hint string) {
 	if text, hint := e.plainTLS(err, host); text != "" {
 		return text, hint
 	}
-	return short(bare(err)), e.hintBroken(u)
+	return short(err.Error()), e.hintBroken(u)
 }
 
 // hintBroken is the hint for a connection with TLS that broke before there was an answer: a server that wants a client
@@ -281,15 +274,6 @@ func unreachableProxy(op *net.OpError) string {
 		return "the proxy " + dial.Addr.String() + " cannot be reached: " + errno.Error()
 	}
 	return "the proxy cannot be reached: " + short(op.Err.Error())
-}
-
-// bare is an error's text without the method and the URL that auth.Client puts before it.
-func bare(err error) string {
-	text := err.Error()
-	if inner := errors.Unwrap(err); inner != nil && strings.Contains(text, ` "http`) && strings.HasSuffix(text, inner.Error()) {
-		return inner.Error()
-	}
-	return text
 }
 
 func hintNetwork(host string) string {

@@ -9,8 +9,6 @@ import (
 	"os"
 	"strings"
 
-	"oras.land/oras-go/v2/registry/remote/auth"
-
 	"strata/internal/errdef"
 )
 
@@ -37,7 +35,7 @@ func (c *Client) Login(ctx context.Context, registry, user, secret string) (Logi
 	if err != nil {
 		return LoginResult{}, err
 	}
-	cred := auth.Credential{Username: user, Password: secret}
+	cred := credential{user: user, secret: secret}
 	if err := c.prove(ctx, registry, cred); err != nil {
 		return LoginResult{}, err
 	}
@@ -48,12 +46,8 @@ func (c *Client) Login(ctx context.Context, registry, user, secret string) (Logi
 		if result.Helper = helper; helper == "" {
 			return true, f.put(key, authEntry{Auth: basicAuth(user, secret)})
 		}
-		store, err := helperStore(helper)
-		if err != nil {
+		if err := tellHelper(ctx, helper, key, cred); err != nil {
 			return false, err
-		}
-		if err := store.Put(ctx, key, cred); err != nil {
-			return false, helperError(helper, err)
 		}
 		return true, f.put(key, authEntry{})
 	})
@@ -91,20 +85,20 @@ func loginName(s string) (string, error) {
 }
 
 // prove shows the credentials to the registry.
-func (c *Client) prove(ctx context.Context, registry string, cred auth.Credential) error {
+func (c *Client) prove(ctx context.Context, registry string, cred credential) error {
 	s, err := c.newSite(registry)
 	if err != nil {
 		return err
 	}
 	e, asked := s.server, false
-	e.secrets = func(context.Context, *endpoint, string) (auth.Credential, error) {
+	e.secrets = func(context.Context, *endpoint, string) (credential, error) {
 		asked = true
 		return cred, nil
 	}
 	err = e.ping(ctx, nil)
 	if err == nil && !asked {
 		// It lets anybody in here. It may still look at credentials that it is shown.
-		err = e.ping(ctx, http.Header{"Authorization": {"Basic " + basicAuth(cred.Username, cred.Password)}})
+		err = e.ping(ctx, http.Header{"Authorization": {"Basic " + basicAuth(cred.user, cred.secret)}})
 	}
 	var r *refusal
 	if errors.As(err, &r) && errors.Is(err, errdef.ErrDenied) {
@@ -151,7 +145,7 @@ func (c *Client) Logout(ctx context.Context, registry string) (bool, error) {
 	err = changeAuthFile(file, func(f *authFile) (bool, error) {
 		if helper, key := f.helper(registry); helper != "" {
 			cred, err := askHelper(ctx, helper, key)
-			if err == nil && cred != auth.EmptyCredential {
+			if err == nil && cred != (credential{}) {
 				had, err = true, erase(ctx, helper, key)
 			}
 			if err != nil {
@@ -169,24 +163,13 @@ func (c *Client) Logout(ctx context.Context, registry string) (bool, error) {
 	return false, stillPodman(ctx, file, registry)
 }
 
-func erase(ctx context.Context, helper, key string) error {
-	store, err := helperStore(helper)
-	if err != nil {
-		return err
-	}
-	if err := store.Delete(ctx, key); err != nil {
-		return helperError(helper, err)
-	}
-	return nil
-}
-
 // stillPodman is the error for credentials that only podman's files have.
 func stillPodman(ctx context.Context, written, registry string) error {
 	for _, name := range credentialFiles() {
 		if name == written {
 			continue
 		}
-		if cred, err := findCredential(ctx, []string{name}, registry, ""); err == nil && cred != auth.EmptyCredential {
+		if cred, err := findCredential(ctx, []string{name}, registry, ""); err == nil && cred != (credential{}) {
 			err := fmt.Errorf("logout from %s: its credentials are podman's, in %s: %w", registry, name, errdef.ErrConflict)
 			return errdef.WithHint(err, "podman logout "+registry)
 		}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"strata/internal/errdef"
 	"strata/internal/oci"
@@ -58,7 +57,7 @@ func manifestPath(ref reference.Ref) string {
 }
 
 func pullScope(ref reference.Ref) []string {
-	return []string{auth.ScopeRepository(ref.Path, auth.ActionPull)}
+	return []string{repositoryScope(ref.Path, "pull")}
 }
 
 func manifestRequest(method string, ref reference.Ref) request {

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"oras.land/oras-go/v2/registry/remote/auth"
-
 	"strata/internal/errdef"
 )
 
@@ -108,7 +106,7 @@ func (e *endpoint) search(ctx context.Context, term string, limit int) ([]Found,
 // catalogue looks for the word in the names of all repositories.
 func (e *endpoint) catalogue(ctx context.Context, term string, limit int) ([]Found, error) {
 	var found []Found
-	r := request{method: http.MethodGet, path: "/_catalog", scopes: []string{auth.ScopeRegistryCatalog}, about: subject{noun: "list of repositories in " + e.registry}}
+	r := request{method: http.MethodGet, path: "/_catalog", scopes: []string{catalogScope}, about: subject{noun: "list of repositories in " + e.registry}}
 	err := e.pages(ctx, r, func(raw []byte) (bool, error) {
 		var page struct {
 			Repositories []string `json:"repositories"`

@@ -4,8 +4,6 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
-
-	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
 const (
@@ -88,7 +86,7 @@ func (e *endpoint) account() string {
 	return e.registry
 }
 
-func fileSecrets(ctx context.Context, e *endpoint, repo string) (auth.Credential, error) {
+func fileSecrets(ctx context.Context, e *endpoint, repo string) (credential, error) {
 	return findCredential(ctx, credentialFiles(), e.account(), repo)
 }
 

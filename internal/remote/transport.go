@@ -42,7 +42,7 @@ func newHTTP(e *endpoint, t trust, dial, pause time.Duration) *http.Client {
 	}
 	again := &retry.Transport{Base: base, Policy: func() retry.Policy { return policy{pause} }}
 	return &http.Client{
-		Transport:     &challenges{next: &retrying{again: again, once: base}, host: e.host},
+		Transport:     &retrying{again: again, once: base},
 		CheckRedirect: e.redirect,
 	}
 }
@@ -69,8 +69,8 @@ func newTransport(settings *tls.Config, dial time.Duration) *http.Transport {
 	}
 }
 
-// redirect follows a redirect, but never from HTTPS to HTTP, and with nothing of ours when it leaves the host. (The
-// Authorization header is kept back by auth.Client.)
+// redirect follows a redirect, but never from HTTPS to HTTP, and with nothing of ours once it has left the place that
+// was asked. (Headers are those of the first request again, for each redirect.)
 func (e *endpoint) redirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return errors.New("too many redirects")
@@ -78,12 +78,13 @@ func (e *endpoint) redirect(req *http.Request, via []*http.Request) error {
 	if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme != "https" {
 		return fmt.Errorf("a redirect from HTTPS to %s://%s is not followed", req.URL.Scheme, req.URL.Host)
 	}
-	left := req.URL.Host != via[0].URL.Host
+	left := !sameOrigin(req.URL, via[0].URL)
 	for _, r := range via {
-		left = left || r.URL.Host != via[0].URL.Host
+		left = left || !sameOrigin(r.URL, via[0].URL)
 	}
-	for k := range e.header {
-		if left {
+	if left {
+		req.Header.Del("Authorization")
+		for k := range e.header {
 			req.Header.Del(k)
 		}
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"strata/internal/errdef"
 	"strata/internal/oci"
@@ -39,7 +38,7 @@ type session struct {
 }
 
 func pushScope(ref reference.Ref) []string {
-	return []string{auth.ScopeRepository(ref.Path, auth.ActionPull, auth.ActionPush)}
+	return []string{repositoryScope(ref.Path, "pull", "push")}
 }
 
 // MountBlob makes a blob of another repository of the same registry one of ref's repository; false when the registry
@@ -51,7 +50,7 @@ func (c *Client) MountBlob(ctx context.Context, ref reference.Ref, from string, 
 	}
 	resp, err := e.do(ctx, request{
 		method: http.MethodPost, path: ref.Path + "/blobs/uploads/", query: url.Values{"mount": {string(d)}, "from": {from}},
-		repo: ref.Path, scopes: append(pushScope(ref), auth.ScopeRepository(from, auth.ActionPull)),
+		repo: ref.Path, scopes: append(pushScope(ref), repositoryScope(from, "pull")),
 		about: pushed(ref),
 	})
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 // Names of engines that limits are told by.
 const (
 	bareRuntime = "bare runtime"
-	exported    = "BuildKit, exported"
+	exported    = "BuildKit exported"
 )
 
 // peer is an engine that strata is compared with. add readies it, with the base in its store; it gives nil where the engine
