@@ -119,15 +119,15 @@ func containerDocument(ctx context.Context, e *engine.Engine, s *container.Store
 		GraphDriver: render.GraphDriver{Name: "strata", Data: map[string]string{"Dir": s.Dir(rec.ID)}},
 		Mounts:      mountPoints(s, rec),
 		Config: render.ContainerConfig{
-			Hostname: c.Hostname, User: c.User, AttachStdin: c.AttachStdin, AttachStdout: c.AttachStdout, AttachStderr: c.AttachStderr,
+			Hostname: c.Hostname, Domainname: c.Domainname, MacAddress: c.MacAddress, User: c.User, AttachStdin: c.AttachStdin, AttachStdout: c.AttachStdout, AttachStderr: c.AttachStderr,
 			ExposedPorts: c.ExposedPorts, Tty: c.Tty, OpenStdin: c.OpenStdin, StdinOnce: c.StdinOnce, Env: c.Env, Cmd: c.Cmd,
 			Healthcheck: c.Healthcheck, Image: c.Image, Volumes: c.Volumes, WorkingDir: c.WorkingDir, Entrypoint: c.Entrypoint,
 			OnBuild: c.OnBuild, Labels: c.Labels, StopSignal: c.StopSignal, StopTimeout: c.StopTimeout, Shell: c.Shell,
 		},
-		NetworkSettings: render.NetworkSettings{
-			Ports:    boundPorts(rec),
-			Networks: map[string]*render.EndpointSettings{rec.Host.Network: {}},
-		},
+	}
+	var err error
+	if doc.NetworkSettings, err = networkSettings(e, s, rec); err != nil {
+		return doc, err
 	}
 	if size {
 		n, err := s.DiskUsage(rec)
@@ -148,6 +148,7 @@ func hostConfigDocument(rec container.Record) render.HostConfig {
 		ReadonlyRootfs: h.ReadonlyRootfs, Tmpfs: h.Tmpfs, ShmSize: h.ShmSize, Runtime: "strata-runc",
 		RestartPolicy: render.RestartPolicy{Name: "no"},
 	}
+	doc.DNS, doc.DNSSearch, doc.DNSOptions = h.DNS, h.DNSSearch, h.DNSOptions
 	r := h.Resources
 	doc.CPUShares, doc.Memory, doc.NanoCPUs, doc.MemorySwap, doc.MemoryReservation = r.CPUShares, r.Memory, r.NanoCPUs, r.MemorySwap, r.MemoryReservation
 	doc.CPUPeriod, doc.CPUQuota, doc.CpusetCpus, doc.CpusetMems = r.CPUPeriod, r.CPUQuota, r.CpusetCpus, r.CpusetMems

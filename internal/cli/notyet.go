@@ -13,8 +13,8 @@ var dockerFlags = map[string]string{
 }
 
 const createOnly = "add-host cap-add cap-drop cgroup-parent cgroupns " +
-	"device dns dns-option dns-search domainname gpus group-add health-cmd health-interval health-retries health-timeout ip ipc label-file link " +
-	"log-driver log-opt mac-address mount network-alias no-healthcheck oom-kill-disable oom-score-adj pid " +
+	"device gpus group-add health-cmd health-interval health-retries health-timeout ipc label-file link " +
+	"log-driver log-opt mount no-healthcheck oom-kill-disable oom-score-adj pid " +
 	"privileged restart runtime secret security-opt shm-size stop-signal stop-timeout sysctl ulimit userns uts " +
 	"volume-driver volumes-from"
 
@@ -22,7 +22,7 @@ const createOnly = "add-host cap-add cap-drop cgroup-parent cgroupns " +
 var dockerShorthands = map[string]string{"m": "memory", "a": "attach", "q": "quiet", "c": "cpu-shares"}
 
 // dockerCommands are docker's commands that strata does not have yet.
-const dockerCommands = "manifest volume network compose context plugin swarm stack service node secret config trust"
+const dockerCommands = "manifest volume compose context plugin swarm stack service node secret config trust"
 
 // flagName takes the flag's name out of pflag's message: "unknown flag: --x", "unknown shorthand flag: 'x' in -xy".
 func flagName(msg string) string {

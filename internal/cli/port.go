@@ -62,7 +62,7 @@ func (e noPublicPort) Error() string {
 func (e noPublicPort) Unwrap() error { return errdef.ErrNotFound }
 
 // ports reads -p and --expose. A published port counts as exposed, as docker has it.
-func (f *createFlags) ports(o *engine.CreateOptions) error {
+func (f *networkFlags) ports(o *engine.CreateOptions) error {
 	expose := func(ports ...network.Port) {
 		for _, p := range ports {
 			if o.Config.ExposedPorts == nil {

@@ -93,7 +93,7 @@ func containerRow(rec container.Record, noTrunc bool) render.ContainerRow {
 		ID: render.ID(rec.ID, noTrunc), Image: rec.ImageName, Command: render.Command(path, args, noTrunc),
 		CreatedAt: render.Stamp(rec.Created), RunningFor: render.Ago(rec.Created, now), State: string(rec.State.Status),
 		Status: state.Text(now), Names: rec.Name, Labels: render.Labels(rec.Config.Labels), LabelValues: rec.Config.Labels,
-		Mounts: strings.Join(mountSources(rec), ","), Networks: rec.Host.Network, LocalVolumes: fmt.Sprint(len(rec.Volumes)),
+		Mounts: strings.Join(mountSources(rec), ","), Networks: strings.Join(networkNames(rec), ","), LocalVolumes: fmt.Sprint(len(rec.Volumes)),
 	}
 	if rec.State.Alive() {
 		row.Ports = network.Summary(rec.Exposed(), rec.State.Ports)

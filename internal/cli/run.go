@@ -19,14 +19,13 @@ import (
 
 // createFlags are those that run and create share.
 type createFlags struct {
-	name, user, workdir, hostname, network, pull, cidfile, platform string
-	env, envFiles, labels, binds, tmpfs                             []string
-	entrypoint                                                      entrypointFlag
-	publish, expose                                                 []string
-	tty, stdin, readOnly, init, autoRemove, quiet                   bool
-	publishAll                                                      bool
+	name, user, workdir, pull, cidfile, platform  string
+	env, envFiles, labels, binds, tmpfs           []string
+	entrypoint                                    entrypointFlag
+	tty, stdin, readOnly, init, autoRemove, quiet bool
 
 	resources resourceFlags
+	network   networkFlags
 }
 
 // entrypointFlag tells --entrypoint "" (none) from no flag.
@@ -45,10 +44,6 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.name, "name", "", "name of the container")
 	fl.StringVarP(&f.user, "user", "u", "", "user or uid, with :group or :gid if you like")
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "working directory in the container")
-	fl.StringVarP(&f.hostname, "hostname", "h", "", "host name in the container")
-	fl.StringVar(&f.network, "network", "host", "network: host, or none")
-	fl.StringVar(&f.network, "net", "host", "network: host, or none")
-	_ = fl.MarkHidden("net") // fails only for a flag that is not there
 	fl.StringVar(&f.pull, "pull", "missing", "when to pull the image: always, missing, never")
 	fl.StringVar(&f.platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "platform of the image: OS/ARCH[/VARIANT]")
 	fl.StringVar(&f.cidfile, "cidfile", "", "write the container's id to this new file")
@@ -57,9 +52,6 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVarP(&f.labels, "label", "l", nil, "set a label on the container")
 	fl.StringArrayVarP(&f.binds, "volume", "v", nil, "show a directory of the host in the container: HOST:CONTAINER[:ro]")
 	fl.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount a tmpfs: PATH[:OPTIONS]")
-	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "publish a port of the container: [[IP:]HOSTPORT:]PORT[/udp]")
-	fl.BoolVarP(&f.publishAll, "publish-all", "P", false, "publish every exposed port at a free port of the host")
-	fl.StringArrayVar(&f.expose, "expose", nil, "name a port, or a range of ports, that the container serves")
 	fl.Var(&f.entrypoint, "entrypoint", "replace the image's entrypoint")
 	fl.BoolVarP(&f.tty, "tty", "t", false, "give the container a terminal")
 	fl.BoolVarP(&f.stdin, "interactive", "i", false, "keep standard input open")
@@ -68,6 +60,7 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.autoRemove, "rm", false, "remove the container and its anonymous volumes when it ends")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress of a pull")
 	f.resources.add(cmd)
+	f.network.add(cmd)
 	// -h is --hostname here, as in docker.
 	fl.Bool("help", false, "print usage")
 }
@@ -83,7 +76,7 @@ func (f *createFlags) options(a *app, cmd *cobra.Command, args []string) (engine
 		return o, usageError{err}
 	}
 	o.Config = container.Config{
-		Hostname: f.hostname, User: f.user, WorkingDir: f.workdir, Tty: f.tty, OpenStdin: f.stdin,
+		User: f.user, WorkingDir: f.workdir, Tty: f.tty, OpenStdin: f.stdin,
 		Cmd: args[1:],
 	}
 	if f.entrypoint.set {
@@ -99,11 +92,8 @@ func (f *createFlags) options(a *app, cmd *cobra.Command, args []string) (engine
 	if o.Config.Labels, err = keyValues("label", f.labels); err != nil {
 		return o, err
 	}
-	o.Host = container.HostConfig{ReadonlyRootfs: f.readOnly, Network: f.network, Init: f.init, AutoRemove: f.autoRemove, Resources: f.resources.resources(cmd)}
-	if f.network != "host" && f.network != "none" {
-		return o, usageError{errdef.WithHint(fmt.Errorf("network %q: %w", f.network, errdef.ErrUnsupported), "use --network host or --network none")}
-	}
-	if err := f.ports(&o); err != nil {
+	o.Host = container.HostConfig{ReadonlyRootfs: f.readOnly, Init: f.init, AutoRemove: f.autoRemove, Resources: f.resources.resources(cmd)}
+	if err := f.network.options(&o); err != nil {
 		return o, usageError{err}
 	}
 	for _, spec := range f.binds {
@@ -151,10 +141,8 @@ func writeCidfile(path, id string) error {
 	return errors.Join(err, f.Close())
 }
 
-const networkNote = `The network is the host's unless --network none is given: containers have no network of their own yet. So every port
-that the container serves is open on the host under its own number, and -p 8080:80 opens it under another number too: what
-comes to port 8080 is passed on to port 80 of this machine. With -p 80:80 nothing needs to be passed on, and which
-addresses it is reached at is for the container's own service to say.`
+const networkNote = `The container has a network of its own, the default bridge, unless --network says otherwise. -p 8080:80 makes its port 80
+reachable as port 8080 of this machine, -p 127.0.0.1:8080:80 from this machine alone.`
 
 func (a *app) run() *cobra.Command {
 	var f createFlags
@@ -214,6 +202,7 @@ func noTerminal() error {
 
 // createContainer makes the container and writes its id where it was asked for. shown ends the display of a pull.
 func (a *app) createContainer(ctx context.Context, e *engine.Engine, o engine.CreateOptions, cidfile string, shown func() error) (container.Record, error) {
+	a.defaultNetwork(e, &o)
 	rec, err := e.Create(ctx, o)
 	if err := errors.Join(err, shown()); err != nil {
 		return rec, err

@@ -47,6 +47,8 @@ func (a *app) verbs() []verb {
 		{"update", "run", a.update},
 		{"wait", "run", a.wait},
 
+		{"network", "run", a.networkGroup},
+
 		{"image", "image", a.imageGroup},
 		{"images", "image", a.images},
 		{"import", "image", a.importImage},

@@ -23,7 +23,7 @@ const initPath = "/sbin/docker-init"
 
 // prepare mounts the container's tree and writes its bundle; it runs inside mount.Private. It notes in rec the mount
 // points that it had to make.
-func (s *Store) prepare(rec *Record) (bundle string, err error) {
+func (s *Store) prepare(rec *Record, n nets) (bundle string, err error) {
 	run := s.RunDir(rec.ID)
 	bundle, target := s.bundleDir(rec.ID), filepath.Join(run, "rootfs")
 	if err := os.MkdirAll(target, 0o700); err != nil {
@@ -38,7 +38,7 @@ func (s *Store) prepare(rec *Record) (bundle string, err error) {
 		return "", err
 	}
 	defer root.Close()
-	spec, err := s.spec(*rec, root, target)
+	spec, err := s.spec(*rec, n, root, target)
 	if err != nil {
 		return "", err
 	}
@@ -50,13 +50,13 @@ func (s *Store) prepare(rec *Record) (bundle string, err error) {
 
 func (s *Store) bundleDir(id string) string { return filepath.Join(s.RunDir(id), "bundle") }
 
-func (s *Store) spec(rec Record, root *rootfs.Root, target string) (*specs.Spec, error) {
+func (s *Store) spec(rec Record, n nets, root *rootfs.Root, target string) (*specs.Spec, error) {
 	c, h := rec.Config, rec.Host
 	user, err := runtime.LookupUser(root, c.User, nil)
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := s.mounts(rec, root)
+	mounts, err := s.mounts(rec, n, root)
 	if err != nil {
 		return nil, err
 	}
@@ -71,10 +71,10 @@ func (s *Store) spec(rec Record, root *rootfs.Root, target string) (*specs.Spec,
 		Process: runtime.Process{
 			Args: args, Env: environment(c, user.Home), Cwd: path.Clean(c.WorkingDir),
 			UID: user.UID, GID: user.GID, Groups: user.Groups,
-			Terminal: c.Tty, Width: uint(h.ConsoleWidth), Height: uint(h.ConsoleHeight), Caps: capabilities(h),
+			Terminal: c.Tty, Width: uint(h.ConsoleWidth), Height: uint(h.ConsoleHeight), Caps: capabilities(h, n.host),
 		},
-		RootPath: target, ReadOnly: h.ReadonlyRootfs, Hostname: c.Hostname, Mounts: mounts,
-		HostNetwork: h.Network == "host", Seccomp: !h.Privileged, Privileged: h.Privileged,
+		RootPath: target, ReadOnly: h.ReadonlyRootfs, Hostname: c.Hostname, Domainname: c.Domainname, Mounts: mounts,
+		HostNetwork: n.host, NetworkPath: n.sandbox.Path(), Seccomp: !h.Privileged, Privileged: h.Privileged,
 		Rootless: s.opt.Userns, SingleID: s.opt.SingleID, ShmSize: h.ShmSize,
 		Resources: s.limits(h.Resources), CgroupPath: cgroupPath(rec.ID),
 	})
@@ -117,8 +117,8 @@ func environment(c Config, home string) []string {
 	return mergeEnv(env, []string{"HOME=" + first(home, "/")})
 }
 
-func capabilities(h HostConfig) []string {
-	caps := runtime.ContainerCaps(h.Network != "host")
+func capabilities(h HostConfig, hostNetwork bool) []string {
+	caps := runtime.ContainerCaps(!hostNetwork)
 	if h.Privileged || hasCap(h.CapAdd, "ALL") {
 		caps = runtime.AllCaps()
 	}
@@ -146,8 +146,8 @@ func hasCap(list []string, c string) bool {
 }
 
 // mounts lists what is mounted into the container beside the runtime's defaults, outer paths first.
-func (s *Store) mounts(rec Record, root *rootfs.Root) ([]specs.Mount, error) {
-	mounts, err := s.etcFiles(rec)
+func (s *Store) mounts(rec Record, n nets, root *rootfs.Root) ([]specs.Mount, error) {
+	mounts, err := s.etcFiles(rec, n)
 	if err != nil {
 		return nil, err
 	}

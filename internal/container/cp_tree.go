@@ -116,7 +116,7 @@ func (s *Store) mountPoints(rec *Record, dir string) ([]specs.Mount, error) {
 		return nil, err
 	}
 	defer root.Close()
-	mounts, err := s.mounts(*rec, root)
+	mounts, err := s.mounts(*rec, nets{}, root)
 	if err != nil {
 		return nil, err
 	}

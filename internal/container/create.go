@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"strata/internal/errdef"
+	"strata/internal/network"
 	"strata/internal/oci"
 )
 
@@ -61,11 +62,11 @@ func (s *Store) plan(o CreateOptions) (Record, error) {
 		Config: merge(o.Config, o.ImageConfig), Host: o.Host, State: State{Status: Created},
 	}
 	rec.Config.Image = o.ImageName
-	if rec.Host.Network == "" {
-		rec.Host.Network = "host"
+	if err := s.planNetworks(&rec); err != nil {
+		return rec, err
 	}
 	if rec.Config.Hostname == "" {
-		rec.Config.Hostname = defaultHostname(rec)
+		rec.Config.Hostname = s.defaultHostname(rec)
 	}
 	if rec.Host.Log.Driver == "" {
 		rec.Host.Log.Driver = "json-file"
@@ -78,10 +79,16 @@ func (s *Store) plan(o CreateOptions) (Record, error) {
 	return rec, err
 }
 
-func defaultHostname(rec Record) string {
-	if rec.Host.Network == "host" {
+// defaultHostname: who has another's network has its name.
+func (s *Store) defaultHostname(rec Record) string {
+	if rec.Host.Network == network.Host {
 		if name, err := os.Hostname(); err == nil {
 			return name
+		}
+	}
+	if id, ok := strings.CutPrefix(rec.Host.Network, joins); ok {
+		if other, err := s.records.Get(id); err == nil {
+			return other.Config.Hostname
 		}
 	}
 	return ShortID(rec.ID)
@@ -227,9 +234,6 @@ func check(rec *Record) error {
 	}
 	if !path.IsAbs(c.WorkingDir) {
 		return fmt.Errorf("container: the working directory %q is invalid, it needs to be an absolute path: %w", c.WorkingDir, errdef.ErrInvalid)
-	}
-	if h.Network != "host" && h.Network != "none" {
-		return fmt.Errorf("container: network %q: only host and none: %w", h.Network, errdef.ErrUnsupported)
 	}
 	if err := checkPorts(h); err != nil {
 		return err

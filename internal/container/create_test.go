@@ -71,7 +71,7 @@ func TestCreateRefuses(t *testing.T) {
 	ok := Config{Cmd: []string{"true"}}
 	for name, o := range map[string]CreateOptions{
 		"no command":      {},
-		"bad network":     {Config: ok, Host: HostConfig{Network: "bridge"}},
+		"bad network":     {Config: ok, Host: HostConfig{Network: "nosuch"}},
 		"bad name":        {Config: ok, Name: "a b"},
 		"mount over root": {Config: ok, Host: HostConfig{Tmpfs: map[string]string{"/": ""}}},
 		"same mount":      {Config: ok, Host: HostConfig{Tmpfs: map[string]string{"/a": ""}, Binds: []Bind{{Source: "/", Destination: "/a/"}}}},

@@ -2,11 +2,15 @@ package container
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"strata/internal/network"
 )
 
 const loopbackHosts = `127.0.0.1	localhost
@@ -18,42 +22,152 @@ ff02::2	ip6-allrouters
 `
 
 // etcFiles writes the files that stand over the image's /etc/hosts, /etc/hostname and /etc/resolv.conf into the
-// container's directory and gives their mounts.
-func (s *Store) etcFiles(rec Record) ([]specs.Mount, error) {
-	files := []struct{ name, content string }{
-		{"hosts", hosts(rec)},
-		{"hostname", rec.Config.Hostname + "\n"},
-		{"resolv.conf", hostFile("/etc/resolv.conf")},
+// container's directory and gives their mounts. A container in another's network has that one's files.
+func (s *Store) etcFiles(rec Record, n nets) ([]specs.Mount, error) {
+	of := rec.ID
+	if n.from != nil {
+		of = n.from.ID
+	} else if err := s.writeEtc(rec, n); err != nil {
+		return nil, err
 	}
 	var mounts []specs.Mount
-	for _, f := range files {
-		path := filepath.Join(s.Dir(rec.ID), f.name)
-		// Not renamed into place: a container that is being restarted has none of them mounted.
-		if err := os.WriteFile(path, []byte(f.content), 0o644); err != nil {
-			return nil, fmt.Errorf("container file %s: %w", f.name, err)
-		}
+	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
 		mounts = append(mounts, specs.Mount{
-			Destination: "/etc/" + f.name, Type: "bind", Source: path, Options: []string{"rbind", "rprivate"},
+			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(s.Dir(of), name), Options: []string{"rbind", "rprivate"},
 		})
 	}
 	return mounts, nil
 }
 
-func hosts(rec Record) string {
+func (s *Store) writeEtc(rec Record, n nets) error {
+	for name, content := range map[string]string{
+		"hosts": hosts(rec, n.endpoints), "hostname": rec.Config.Hostname + "\n", "resolv.conf": resolvers(rec, n),
+	} {
+		// Not renamed into place: a container that is being restarted has none of them mounted.
+		if err := os.WriteFile(filepath.Join(s.Dir(rec.ID), name), []byte(content), 0o644); err != nil {
+			return fmt.Errorf("container file %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// renameHosts writes a running container's /etc/hosts anew, in place: it is mounted.
+func (s *Store) renameHosts(rec Record) error {
+	endpoints, err := s.opt.Networks.Endpoints(rec.ID)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.Dir(rec.ID), "hosts"), []byte(hosts(rec, endpoints)), 0o644)
+}
+
+// hosts is the container's /etc/hosts.
+func hosts(rec Record, endpoints []network.Endpoint) string {
 	var b strings.Builder
-	if rec.Host.Network == "host" {
+	if rec.Host.Network == network.Host {
 		b.WriteString(hostFile("/etc/hosts"))
 	}
 	if b.Len() == 0 {
 		b.WriteString(loopbackHosts)
 	}
-	if rec.Host.Network == "none" {
-		fmt.Fprintf(&b, "127.0.0.1\t%s\n", rec.Config.Hostname)
+	names := rec.Config.Hostname
+	if d := rec.Config.Domainname; d != "" {
+		names = names + "." + d + " " + names
+	}
+	if rec.Host.Network == network.None {
+		fmt.Fprintf(&b, "127.0.0.1\t%s\n", names)
+	}
+	for _, e := range endpoints {
+		if e.IPv4.IsValid() {
+			fmt.Fprintf(&b, "%s\t%s\n", e.IPv4.Addr(), names)
+		}
+		if e.IPv6.IsValid() {
+			fmt.Fprintf(&b, "%s\t%s\n", e.IPv6.Addr(), names)
+		}
 	}
 	for _, h := range rec.Host.ExtraHosts {
 		if name, addr, ok := strings.Cut(h, ":"); ok {
-			fmt.Fprintf(&b, "%s\t%s\n", addr, name)
+			fmt.Fprintf(&b, "%s\t%s\n", machineAddress(addr, endpoints), name)
 		}
+	}
+	return b.String()
+}
+
+// machineAddress is addr, or for docker's word for it the address by which the container reaches this machine.
+func machineAddress(addr string, endpoints []network.Endpoint) string {
+	if addr != "host-gateway" {
+		return strings.Trim(addr, "[]")
+	}
+	for _, e := range endpoints {
+		if e.Gateway4.IsValid() {
+			return e.Gateway4.String()
+		}
+	}
+	return "127.0.0.1"
+}
+
+// resolvers is the container's /etc/resolv.conf: what the user said, else this machine's. Servers at the machine's loopback
+// are none for a container with a loopback of its own.
+func resolvers(rec Record, n nets) string {
+	h := rec.Host
+	if h.Network == network.None {
+		return ""
+	}
+	c := parseResolv(hostFile("/etc/resolv.conf"))
+	if !n.host {
+		c.servers = slices.DeleteFunc(c.servers, onLoopback)
+		if len(c.servers) == 0 { // systemd-resolved keeps those that it asks itself here
+			c.servers = slices.DeleteFunc(parseResolv(hostFile("/run/systemd/resolve/resolv.conf")).servers, onLoopback)
+		}
+	}
+	if len(h.DNS) > 0 {
+		c.servers = h.DNS
+	}
+	if len(h.DNSSearch) > 0 {
+		c.search = slices.DeleteFunc(slices.Clone(h.DNSSearch), func(d string) bool { return d == "." })
+	}
+	if len(h.DNSOptions) > 0 {
+		c.options = h.DNSOptions
+	}
+	return c.String()
+}
+
+func onLoopback(server string) bool {
+	ip := net.ParseIP(server)
+	return ip == nil || ip.IsLoopback()
+}
+
+// resolvConf is what counts of a resolv.conf.
+type resolvConf struct{ servers, search, options []string }
+
+func parseResolv(text string) (c resolvConf) {
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) < 2 {
+			continue
+		}
+		switch words[0] {
+		case "nameserver":
+			server, _, _ := strings.Cut(words[1], "%") // a zone means nothing elsewhere
+			c.servers = append(c.servers, server)
+		case "search", "domain":
+			c.search = words[1:]
+		case "options":
+			c.options = append(c.options, words[1:]...)
+		}
+	}
+	return c
+}
+
+func (c resolvConf) String() string {
+	var b strings.Builder
+	for _, s := range c.servers {
+		b.WriteString("nameserver " + s + "\n")
+	}
+	if len(c.search) > 0 {
+		b.WriteString("search " + strings.Join(c.search, " ") + "\n")
+	}
+	if len(c.options) > 0 {
+		b.WriteString("options " + strings.Join(c.options, " ") + "\n")
 	}
 	return b.String()
 }

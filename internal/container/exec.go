@@ -122,7 +122,7 @@ func (s *Store) execProcess(rec Record, o ExecOptions) (p *specs.Process, root *
 	host.Privileged = host.Privileged || o.Privileged
 	process := runtime.Process{
 		Args: o.Args, Env: environment(c, user.Home), Cwd: first(o.Cwd, c.WorkingDir, "/"),
-		UID: user.UID, GID: user.GID, Groups: slices.Clone(user.Groups), Terminal: o.Tty, Caps: capabilities(host),
+		UID: user.UID, GID: user.GID, Groups: slices.Clone(user.Groups), Terminal: o.Tty, Caps: capabilities(host, s.onHost(rec)),
 	}
 	if o.Tty {
 		w, h := terminalSize(o.Streams)

@@ -14,7 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/isolate"
 	"strata/internal/mount"
+	"strata/internal/network"
 	"strata/internal/oci"
 	"strata/internal/rootfs"
 	"strata/internal/runtime"
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 	if IsShim(os.Args[0]) {
 		os.Exit(ShimMain(context.Background(), os.Args, openAt))
 	}
-	os.Exit(m.Run())
+	os.Exit(isolate.Main(m.Run))
 }
 
 // base is a Mounter whose every stack is one directory.
@@ -48,7 +50,8 @@ func (b base) Mount(_ []oci.DiffID, m rootfs.Mount) error {
 func openAt(p Place) (*Store, error) {
 	return Open(Options{
 		Place: p, Rootfs: base{filepath.Join(p.Root, "base")}, Program: "/proc/self/exe", Init: filepath.Join(p.Root, "strata-init"),
-		Runtime: &runtime.Runtime{Path: p.Runtime, State: filepath.Join(p.Run, "runtime")},
+		Runtime:  &runtime.Runtime{Path: p.Runtime, State: filepath.Join(p.Run, "runtime")},
+		Networks: network.Open(network.Options{Dir: filepath.Join(p.Root, "networks"), Run: filepath.Join(p.Root, "net")}),
 	})
 }
 

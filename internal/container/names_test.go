@@ -10,12 +10,16 @@ import (
 	"testing"
 
 	"strata/internal/errdef"
+	"strata/internal/network"
 )
 
 func testStore(t *testing.T) *Store {
 	t.Helper()
 	dir := t.TempDir()
-	s, err := Open(Options{Place: Place{Root: filepath.Join(dir, "root"), Run: filepath.Join(dir, "run")}})
+	s, err := Open(Options{
+		Place:    Place{Root: filepath.Join(dir, "root"), Run: filepath.Join(dir, "run")},
+		Networks: network.Open(network.Options{Dir: filepath.Join(dir, "networks"), Run: filepath.Join(dir, "net")}),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 
 // checkPorts refuses what could never be published.
 func checkPorts(h HostConfig) error {
-	if h.Network == "none" && (len(h.Publish) > 0 || h.PublishAll) {
+	if h.Network == network.None && (len(h.Publish) > 0 || h.PublishAll) {
 		return errdef.WithHint(&wordedError{"conflicting options: port publishing and the network mode none", errdef.ErrInvalid},
 			"leave out --network none, or the published ports")
 	}
@@ -59,13 +59,47 @@ func (v *supervision) publish(ctx context.Context, atRest func()) error {
 	if len(asked) == 0 || v.ports != nil {
 		return nil // none, or open since an earlier start under this supervisor
 	}
-	relay, err := network.Listen(ctx, asked, network.ListenOptions{Shared: v.rec.Host.Network == "host"})
+	dial, open := v.reach(asked)
+	if !open {
+		return nil
+	}
+	relay, err := network.Listen(ctx, asked, network.ListenOptions{Shared: v.net.host})
 	if err != nil {
 		return v.s.takenBy(err)
 	}
 	v.ports = relay
-	go relay.Serve(context.WithoutCancel(ctx), network.Loopback, atRest)
-	return nil
+	go relay.Serve(context.WithoutCancel(ctx), dial, atRest)
+	if v.net.host {
+		return nil
+	}
+	return v.s.opt.Networks.Publish(*v.way(), relay.Bindings())
+}
+
+// way is the container's endpoint in the network by which it is reached: the first that has a way out.
+func (v *supervision) way() *network.Endpoint {
+	i := slices.IndexFunc(v.net.endpoints, func(e network.Endpoint) bool { return !e.Internal })
+	if i < 0 {
+		return nil
+	}
+	return &v.net.endpoints[i]
+}
+
+// reach gives what leads to the container's ports, and an address to what is to be published at all of them, if its network says
+// so. A container in internal networks only is reached by nobody, as docker has it.
+func (v *supervision) reach(asked []network.Publish) (dial network.Dial, open bool) {
+	if v.net.host {
+		return network.Loopback, true
+	}
+	e := v.way()
+	if e == nil {
+		return nil, false
+	}
+	for i := range asked {
+		if !asked[i].HostIP.IsValid() {
+			asked[i].HostIP = e.PublishAt
+		}
+	}
+	return v.s.opt.Networks.Dialer(*e), true
 }
 
 // takenBy names the container that has the port which err says is taken.

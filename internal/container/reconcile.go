@@ -83,7 +83,7 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 			return fmt.Errorf("container %s: left by its supervisor: %w", rec.Name, err)
 		}
 	}
-	if err := s.forgetVolatile(rec.ID); err != nil {
+	if err := errors.Join(s.opt.Networks.Release(rec.ID), s.forgetVolatile(rec.ID)); err != nil {
 		return err
 	}
 	if !st.Alive() {

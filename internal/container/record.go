@@ -33,6 +33,7 @@ type Record struct {
 // The JSON form is docker's Config object.
 type Config struct {
 	Hostname     string              `json:"Hostname"`
+	Domainname   string              `json:"Domainname"`
 	User         string              `json:"User"`
 	AttachStdin  bool                `json:"AttachStdin"`
 	AttachStdout bool                `json:"AttachStdout"`
@@ -51,6 +52,8 @@ type Config struct {
 	OnBuild      []string            `json:"OnBuild"`
 	Labels       map[string]string   `json:"Labels"`
 	StopSignal   string              `json:"StopSignal,omitempty"`
+	// MacAddress is that of the first network's interface.
+	MacAddress string `json:"MacAddress,omitempty"`
 	// StopTimeout is in seconds; nil means 10, negative waits for ever.
 	StopTimeout *int     `json:"StopTimeout,omitempty"`
 	Shell       []string `json:"Shell,omitempty"`
@@ -62,8 +65,13 @@ type HostConfig struct {
 	// Tmpfs maps a container path to mount options ("size=64m,mode=1777").
 	Tmpfs          map[string]string `json:",omitempty"`
 	ReadonlyRootfs bool
-	// Network is "host" or "none".
-	Network string
+	// Network is "host", "none", "container:ID", or the name of the first of Networks.
+	Network  string
+	Networks []network.Attachment `json:",omitempty"`
+	// DNS, DNSSearch and DNSOptions take the place of what this machine's resolv.conf says; the search domain "." means none.
+	DNS        []string `json:",omitempty"`
+	DNSSearch  []string `json:",omitempty"`
+	DNSOptions []string `json:",omitempty"`
 	// Publish are the ports to publish, PublishAll adds every exposed one.
 	Publish    []network.Publish `json:",omitempty"`
 	PublishAll bool              `json:",omitempty"`

@@ -154,7 +154,7 @@ func (v *supervision) serve(ctx context.Context, c *control, told func(error)) (
 		return 0, err
 	}
 	defer l.Close()
-	if err := v.publish(ctx, shrink); err != nil {
+	if err := v.open(ctx, shrink); err != nil {
 		return 0, err
 	}
 	pid, outputs, err := v.launch(ctx, c)

@@ -14,6 +14,7 @@ import (
 
 	"strata/internal/errdef"
 	"strata/internal/event"
+	"strata/internal/network"
 	"strata/internal/oci"
 	"strata/internal/record"
 	"strata/internal/rootfs"
@@ -46,6 +47,8 @@ type Options struct {
 	Init string
 	// Userns says that we run inside strata's own user namespace, SingleID that it maps one id only.
 	Userns, SingleID bool
+	// Networks are those that containers can be in.
+	Networks *network.Store
 	// Events is told what happens to the containers; nil forgets it.
 	Events *event.Log
 }

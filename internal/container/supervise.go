@@ -25,6 +25,7 @@ type supervision struct {
 	rec   Record
 	lock  *atomicfile.Lock
 	ports *network.Relay // nil: none are published
+	net   nets
 	// ran says that the container's process was started, also when it had ended before its record could say so.
 	ran bool
 	// problem is why the command could not be executed, if that is how it ended.
@@ -61,7 +62,7 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 // inMounts runs start in the private mount namespace in which the container's tree and bundle stand.
 func (v *supervision) inMounts(start func(bundle string) error) error {
 	return mount.Private(func() error {
-		bundle, err := v.s.prepare(&v.rec)
+		bundle, err := v.s.prepare(&v.rec, v.net)
 		if err != nil {
 			return engineFailed(err)
 		}
@@ -114,7 +115,7 @@ func (v *supervision) started(ctx context.Context, pid int, shim bool) error {
 	})
 }
 
-// mergeOthers takes over into rec what others may have changed in the record since it was read: the name, and the limits.
+// mergeOthers takes over into rec what others may have changed in the record since it was read: the name, the networks, and the limits.
 // It reports whether the limits differ. The caller holds the record's lock.
 func (s *Store) mergeOthers(rec *Record) (limits bool) {
 	cur, err := s.records.Get(rec.ID)
@@ -122,14 +123,14 @@ func (s *Store) mergeOthers(rec *Record) (limits bool) {
 		return false
 	}
 	limits = !rec.Host.Resources.equal(cur.Host.Resources)
-	rec.Name, rec.Host.Resources = cur.Name, cur.Host.Resources
+	rec.Name, rec.Host.Resources, rec.Host.Networks = cur.Name, cur.Host.Resources, cur.Host.Networks
 	return limits
 }
 
 // finish records how the run ended, or removes the container if it asked for that, and gives up the lock. said is called
 // then, before the record is flushed to the disk: whoever it tells finds everything done, and does not wait for the disk.
 func (v *supervision) finish(ctx context.Context, code int, failure error, said func()) error {
-	v.ports.Close()
+	left := v.disconnect()
 	st := &v.rec.State
 	st.ExitCode, st.Error = code, ""
 	if failure != nil {
@@ -160,7 +161,7 @@ func (v *supervision) finish(ctx context.Context, code int, failure error, said 
 		v.s.mergeOthers(&v.rec)
 		err = v.s.destroy(ctx, v.rec, true)
 	}
-	err = errors.Join(err, v.s.unlock(v.rec.ID, v.lock, verdict{Done: true, Code: st.ExitCode, Error: st.Error}))
+	err = errors.Join(err, left, v.s.unlock(v.rec.ID, v.lock, verdict{Done: true, Code: st.ExitCode, Error: st.Error}))
 	if said != nil {
 		said()
 	}
@@ -209,10 +210,10 @@ func (s *Store) runHere(ctx context.Context, id string, o StartOptions) (Result,
 	}
 	wires, err := foreignProof(o.Streams)
 	if err == nil {
+		err = v.open(ctx, nil)
+	}
+	if err == nil {
 		err = v.inMounts(func(bundle string) (err error) {
-			if err := v.publish(ctx, nil); err != nil {
-				return err
-			}
 			code, err = s.opt.Runtime.Run(ctx, id, bundle, wires.stdio, func(pid int) {
 				wires.begin()
 				if v.started(ctx, pid, false) == nil && proxy != nil {

@@ -172,7 +172,7 @@ func empty(root string) error {
 
 // storeDirs are the names that a store has at its top.
 var storeDirs = map[string]bool{"blobs": true, "layers": true, "images": true, "refs": true, "cache": true, "cachemounts": true, "containers": true,
-	"volumes": true, "leases": true, "trash": true, "fixups": true, "builds": true, "bases": true, "events": true, "gc.lock": true, "version": true}
+	"volumes": true, "leases": true, "trash": true, "fixups": true, "builds": true, "bases": true, "events": true, "networks": true, "gc.lock": true, "version": true}
 
 func (e *Engine) openLayers() (*layer.Store, error) {
 	return layer.Open(filepath.Join(e.opts.Root, "layers"), layer.Options{
@@ -301,5 +301,5 @@ func OpenContainers(p container.Place) (*container.Store, error) {
 }
 
 func openContainers(p container.Place, stacks *rootfs.Stacks, r *runtime.Runtime, events *event.Log) (*container.Store, error) {
-	return container.Open(container.Options{Place: p, Rootfs: stacks, Runtime: r, Userns: userns.Active(), SingleID: userns.Single(), Events: events})
+	return container.Open(container.Options{Place: p, Rootfs: stacks, Runtime: r, Networks: openNetworks(p.Root, p.Run), Userns: userns.Active(), SingleID: userns.Single(), Events: events})
 }

@@ -24,7 +24,7 @@ func (e *Engine) Reset(ctx context.Context) error {
 		return err
 	}
 	e.lease = nil
-	var errs []error
+	errs := []error{e.Networks().Clear(ctx)}
 	for name := range storeDirs {
 		errs = append(errs, os.RemoveAll(filepath.Join(e.opts.Root, name)))
 	}

@@ -68,10 +68,14 @@ type Params struct {
 	RootPath string
 	ReadOnly bool
 	Hostname string
+	// Domainname is the NIS domain name, which is taken for the host's domain.
+	Domainname string
 	// Mounts come after the default ones; one with the same destination replaces a default one.
 	Mounts []specs.Mount
 	// HostNetwork leaves the process in the network namespace of the runtime; else it gets a new one with only loopback.
 	HostNetwork bool
+	// NetworkPath is the file of a network namespace that the process gets instead.
+	NetworkPath string
 	Annotations map[string]string
 	// Seccomp applies moby's default profile.
 	Seccomp bool
@@ -104,6 +108,7 @@ func Spec(p Params) (*specs.Spec, error) {
 		Process:     p.Process.Spec(),
 		Root:        &specs.Root{Path: p.RootPath, Readonly: p.ReadOnly},
 		Hostname:    p.Hostname,
+		Domainname:  p.Domainname,
 		Mounts:      mounts(p),
 		Annotations: p.Annotations,
 		Linux:       &specs.Linux{Namespaces: namespaces(p)},
@@ -143,7 +148,7 @@ func namespaces(p Params) []specs.LinuxNamespace {
 		{Type: specs.MountNamespace},
 	}
 	if !p.HostNetwork {
-		ns = append(ns, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+		ns = append(ns, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: p.NetworkPath})
 	}
 	if UnifiedCgroups() {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})

@@ -168,6 +168,7 @@ type ContainerConfig struct {
 	Cmd          []string
 	Healthcheck  *oci.Healthcheck `json:",omitempty"`
 	Image        string
+	MacAddress   string `json:",omitempty"`
 	Volumes      map[string]struct{}
 	WorkingDir   string
 	Entrypoint   []string

@@ -1,0 +1,370 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"strata/internal/atomicfile"
+	"strata/internal/errdef"
+	"strata/internal/network"
+)
+
+// joins is the beginning of a network mode that names another container, whose network is used.
+const joins = "container:"
+
+// OwnNetwork reports whether the container has a network namespace of its own that networks can be joined to it by.
+func (h HostConfig) OwnNetwork() bool {
+	return h.Network != network.Host && h.Network != network.None && !strings.HasPrefix(h.Network, joins)
+}
+
+// planNetworks completes and checks what the container asks of networks.
+func (s *Store) planNetworks(rec *Record) error {
+	h := &rec.Host
+	if h.Network == "" || h.Network == "default" {
+		h.Network = network.Bridge
+	}
+	if ref, ok := strings.CutPrefix(h.Network, joins); ok {
+		return s.planJoin(rec, ref)
+	}
+	if !h.OwnNetwork() {
+		if len(h.Networks) > 0 {
+			return errdef.WithHint(&wordedError{"conflicting options: network mode " + h.Network + " and other networks", errdef.ErrInvalid},
+				"leave out --network "+h.Network+", or the other networks")
+		}
+		return nil
+	}
+	if len(h.Networks) == 0 {
+		h.Networks = []network.Attachment{{Network: h.Network}}
+	}
+	seen := map[string]bool{}
+	for i := range h.Networks {
+		a := &h.Networks[i]
+		n, err := s.opt.Networks.Lookup(a.Network)
+		if err != nil {
+			return err
+		}
+		if err := checkAttachment(n, *a); err != nil {
+			return err
+		}
+		a.Network = n.Name // an id may have been given
+		if seen[n.Name] {
+			return &wordedError{fmt.Sprintf("conflicting options: cannot attach to network %s more than once", n.Name), errdef.ErrInvalid}
+		}
+		seen[n.Name] = true
+	}
+	h.Network = h.Networks[0].Network
+	return nil
+}
+
+// planJoin finds the container whose network is to be used. What that one has cannot be chosen again.
+func (s *Store) planJoin(rec *Record, ref string) error {
+	id, err := s.resolve(strings.TrimPrefix(ref, "/"))
+	if err != nil {
+		return err
+	}
+	h := &rec.Host
+	h.Network = joins + id
+	for what, given := range map[string]bool{
+		"hostname": rec.Config.Hostname != "", "port publishing": len(h.Publish) > 0 || h.PublishAll, "port exposing": false,
+		"dns": len(h.DNS) > 0, "custom host-to-IP mapping": len(h.ExtraHosts) > 0, "mac-address": rec.Config.MacAddress != "",
+	} {
+		if given {
+			return &wordedError{"conflicting options: " + what + " and the container type network mode", errdef.ErrInvalid}
+		}
+	}
+	if len(h.Networks) > 0 {
+		return &wordedError{"conflicting options: container type network mode and other networks", errdef.ErrInvalid}
+	}
+	return nil
+}
+
+func checkAttachment(n network.Network, a network.Attachment) error {
+	switch {
+	case n.Driver != network.DriverBridge:
+		return &wordedError{fmt.Sprintf("conflicting options: network %s and other networks", n.Name), errdef.ErrInvalid}
+	case n.Name != network.Bridge:
+		return nil
+	case len(a.Aliases) > 0:
+		return &wordedError{"network-scoped alias is supported only for containers in user defined networks", errdef.ErrInvalid}
+	case a.IPv4.IsValid() || a.IPv6.IsValid():
+		return &wordedError{"user specified IP address is supported on user defined networks only", errdef.ErrInvalid}
+	}
+	return nil
+}
+
+// nets is how one run of a container is connected.
+type nets struct {
+	sandbox *network.Sandbox // nil where the network is this machine's
+	// from is the container whose network this is, if it is another's.
+	from      *Record
+	endpoints []network.Endpoint
+	host      bool // it is this machine's network, perhaps by way of another container
+}
+
+// open gives the container its network and makes its ports reachable.
+func (v *supervision) open(ctx context.Context, atRest func()) error {
+	if err := v.connect(ctx); err != nil {
+		return err
+	}
+	return v.publish(ctx, atRest)
+}
+
+// connect gives the container its network, before it starts. What it makes stays until disconnect.
+func (v *supervision) connect(ctx context.Context) error {
+	if v.net.sandbox != nil || v.net.host {
+		return nil // connected since an earlier start under this supervisor
+	}
+	// Who finds this directory without a supervisor clears away what belongs to it, addresses too.
+	if err := os.MkdirAll(filepath.Join(v.s.RunDir(v.rec.ID), "rootfs"), 0o700); err != nil {
+		return err
+	}
+	h := v.rec.Host
+	var err error
+	switch {
+	case h.Network == network.Host:
+		v.net.host = true
+	case strings.HasPrefix(h.Network, joins):
+		err = v.joinOther(ctx, strings.TrimPrefix(h.Network, joins))
+	default:
+		if v.net.sandbox, err = network.NewSandbox(); err == nil && h.Network != network.None {
+			err = v.joinAll(ctx)
+		}
+	}
+	return err
+}
+
+func (v *supervision) joinAll(ctx context.Context) error {
+	if err := v.s.clearNetworks(ctx, v.rec.ID); err != nil {
+		return err
+	}
+	for i, a := range v.rec.Host.Networks {
+		if i == 0 && a.MAC == "" {
+			a.MAC = v.rec.Config.MacAddress
+		}
+		e, err := v.s.opt.Networks.Join(ctx, v.net.sandbox, v.rec.owner(), a, i)
+		if err != nil {
+			return err
+		}
+		v.net.endpoints = append(v.net.endpoints, e)
+	}
+	return nil
+}
+
+func (rec Record) owner() network.Owner {
+	return network.Owner{ID: rec.ID, Name: rec.Name, Hostname: rec.Config.Hostname}
+}
+
+// joinOther opens the network namespace of a running container.
+func (v *supervision) joinOther(ctx context.Context, id string) error {
+	other, err := v.s.Lookup(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !other.State.Alive() {
+		return errdef.WithHint(&wordedError{"cannot join network of a non running container: " + other.ID, errdef.ErrConflict}, "strata start "+other.Name)
+	}
+	v.net.from = &other
+	if v.s.onHost(other) {
+		v.net.host = true
+		return nil
+	}
+	v.net.sandbox, err = openSandbox(other.State)
+	return err
+}
+
+// onHost reports whether a container has this machine's network, perhaps by way of another container.
+func (s *Store) onHost(rec Record) bool {
+	if id, ok := strings.CutPrefix(rec.Host.Network, joins); ok {
+		other, err := s.records.Get(id)
+		return err == nil && other.Host.Network == network.Host
+	}
+	return rec.Host.Network == network.Host
+}
+
+// openSandbox opens the network namespace of a container's first process, and of no other that has its pid.
+func openSandbox(st State) (*network.Sandbox, error) {
+	fd, err := openProcess(st)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	sb, err := network.OpenSandbox(fmt.Sprintf("/proc/%d/ns/net", st.Pid))
+	if err != nil {
+		return nil, err
+	}
+	// As long as the process is there the pid was its own when the file was opened.
+	if err := unix.PidfdSendSignal(fd, 0, nil, 0); err != nil {
+		sb.Close()
+		return nil, fmt.Errorf("process %d of the container: %w", st.Pid, errdef.ErrNotFound)
+	}
+	return sb, nil
+}
+
+// disconnect gives up the container's network. Repeating it is no error.
+func (v *supervision) disconnect() error {
+	v.ports.Close()
+	v.ports = nil
+	var err error
+	if len(v.net.endpoints) > 0 || v.rec.Host.OwnNetwork() {
+		err = v.s.opt.Networks.Release(v.rec.ID)
+	}
+	v.net.sandbox.Close()
+	v.net = nets{}
+	return err
+}
+
+// ClearNetworks takes out of the networks what killed supervisors left there.
+func (s *Store) ClearNetworks(ctx context.Context) error { return s.clearNetworks(ctx, "") }
+
+// clearNetworks takes out of the networks those who have no supervisor: what was killed left them there.
+func (s *Store) clearNetworks(ctx context.Context, except string) error {
+	owners, err := s.opt.Networks.Owners()
+	if err != nil {
+		return err
+	}
+	for _, id := range owners {
+		if id == except || !validID(id) || s.held(id) {
+			continue
+		}
+		if rec, err := s.records.Get(id); err == nil {
+			if _, err := s.reconcile(ctx, rec); err != nil && !errors.Is(err, errdef.ErrNotFound) {
+				return err
+			}
+		}
+		if err := s.releaseDead(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// releaseDead takes a container without a supervisor out of its networks, unless it gets one just now.
+func (s *Store) releaseDead(ctx context.Context, id string) error {
+	l, err := atomicfile.TryExclusive(s.lockPath(id))
+	if errors.Is(err, os.ErrNotExist) {
+		l, err = s.lock(ctx, id)
+	}
+	if errors.Is(err, errdef.ErrConflict) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.opt.Networks.Release(id), s.unlock(id, l, verdict{}))
+}
+
+// Endpoints are a running container's places in networks.
+func (s *Store) Endpoints(rec Record) ([]network.Endpoint, error) {
+	if !rec.State.Alive() || !rec.Host.OwnNetwork() {
+		return nil, nil
+	}
+	return s.opt.Networks.Endpoints(rec.ID)
+}
+
+// ConnectNetwork puts a container into one more network, at once if it runs.
+func (s *Store) ConnectNetwork(ctx context.Context, rec Record, a network.Attachment) error {
+	n, err := s.opt.Networks.Lookup(a.Network)
+	if err != nil {
+		return err
+	}
+	switch {
+	case rec.Host.Network == network.None || n.Name == network.None:
+		return &wordedError{"container cannot be connected to multiple networks with one of the networks in private (none) mode", errdef.ErrInvalid}
+	case !rec.Host.OwnNetwork():
+		return &wordedError{"container sharing network namespace with another container or host cannot be connected to any other network", errdef.ErrInvalid}
+	case n.Name == network.Host:
+		return &wordedError{"cannot connect container to host network - container must be created in host network mode", errdef.ErrInvalid}
+	}
+	if err := checkAttachment(n, a); err != nil {
+		return err
+	}
+	a.Network = n.Name
+	err = s.changeNetworks(ctx, rec, func(list []network.Attachment) ([]network.Attachment, error) {
+		if slices.ContainsFunc(list, func(o network.Attachment) bool { return o.Network == n.Name }) {
+			return nil, &wordedError{fmt.Sprintf("endpoint with name %s already exists in network %s", rec.Name, n.Name), errdef.ErrConflict}
+		}
+		return append(list, a), nil
+	})
+	if err != nil || !rec.State.Alive() {
+		return err
+	}
+	err = s.joinRunning(ctx, rec, a)
+	if err != nil {
+		return errors.Join(err, s.changeNetworks(ctx, rec, without(rec, n)))
+	}
+	return nil
+}
+
+func (s *Store) joinRunning(ctx context.Context, rec Record, a network.Attachment) error {
+	sb, err := openSandbox(rec.State)
+	if err != nil {
+		return err
+	}
+	defer sb.Close()
+	endpoints, err := s.opt.Networks.Endpoints(rec.ID)
+	if err != nil {
+		return err
+	}
+	index := 0
+	if n := len(endpoints); n > 0 {
+		index = endpoints[n-1].Index + 1
+	}
+	if _, err := s.opt.Networks.Join(ctx, sb, rec.owner(), a, index); err != nil {
+		return err
+	}
+	return s.renameHosts(rec)
+}
+
+// DisconnectNetwork takes a container out of a network, at once if it runs.
+func (s *Store) DisconnectNetwork(ctx context.Context, rec Record, n network.Network) error {
+	if rec.Host.Network == network.Host && n.Name == network.Host {
+		return &wordedError{"container cannot be disconnected from host network or connected to host network", errdef.ErrInvalid}
+	}
+	if err := s.changeNetworks(ctx, rec, without(rec, n)); err != nil || !rec.State.Alive() {
+		return err
+	}
+	if err := s.opt.Networks.Leave(rec.ID, n); err != nil {
+		return err
+	}
+	sb, err := openSandbox(rec.State)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil // it has ended meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	defer sb.Close()
+	return errors.Join(s.opt.Networks.Reroute(rec.ID, sb), s.renameHosts(rec))
+}
+
+// without takes n out of a list of networks.
+func without(rec Record, n network.Network) func([]network.Attachment) ([]network.Attachment, error) {
+	return func(list []network.Attachment) ([]network.Attachment, error) {
+		kept := slices.DeleteFunc(slices.Clone(list), func(a network.Attachment) bool { return a.Network == n.Name })
+		if len(kept) == len(list) {
+			return nil, &wordedError{fmt.Sprintf("container %s is not connected to network %s", rec.ID, n.Name), errdef.ErrConflict}
+		}
+		return kept, nil
+	}
+}
+
+// changeNetworks changes the networks of a container's record.
+func (s *Store) changeNetworks(ctx context.Context, rec Record, change func([]network.Attachment) ([]network.Attachment, error)) error {
+	return s.records.Locked(ctx, rec.ID, func() error {
+		cur, err := s.records.Get(rec.ID)
+		if err != nil {
+			return err
+		}
+		if cur.Host.Networks, err = change(cur.Host.Networks); err != nil {
+			return err
+		}
+		return s.put(cur)
+	})
+}
