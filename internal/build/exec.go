@@ -17,6 +17,7 @@ import (
 	"strata/internal/oci"
 	"strata/internal/progress"
 	"strata/internal/rootfs"
+	"strata/internal/runtime"
 )
 
 // Layers is where steps put the layers that they make.
@@ -60,6 +61,9 @@ type Deps struct {
 	// CA is a bundle of certificates (PEM) that RUN steps are given while they run; nil gives none. Neither keys nor
 	// layers know of it.
 	CA []byte
+
+	// Devices are those that RUN --device may name.
+	Devices func() (*runtime.Devices, error)
 
 	// Fetch gets what ADD names elsewhere; nil fetches nothing.
 	Fetch *fetch.Cache

@@ -80,6 +80,9 @@ func (o *runOp) Define([]json.RawMessage) ([]graph.Line, error) {
 	if o.run.Insecure {
 		lines = append(lines, graph.Line{Name: "the security mode", Value: "insecure"})
 	}
+	for _, d := range o.run.Devices {
+		lines = append(lines, graph.Line{Name: "device " + d.Name, Value: fmt.Sprintf("required: %t", d.Required)})
+	}
 	for i := range o.run.Mounts {
 		line, err := o.run.Mounts[i].define()
 		if err != nil {
@@ -152,12 +155,51 @@ func (o *runOp) process(ctx context.Context, t *mounted, more *mounts, out *grap
 	if err != nil {
 		return err
 	}
+	if err := o.devices(t, spec); err != nil {
+		return err
+	}
 	bundle := filepath.Join(o.x.deps.RunDir, id)
 	defer os.RemoveAll(bundle)
 	if err := runtime.WriteBundle(bundle, spec); err != nil {
 		return err
 	}
 	return o.attend(ctx, id, bundle, out)
+}
+
+// devices gives the process the devices that the step names, and the tree the mount points that these need.
+func (o *runOp) devices(t *mounted, spec *specs.Spec) error {
+	if len(o.run.Devices) == 0 {
+		return nil
+	}
+	known, err := o.x.deps.Devices()
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, d := range o.run.Devices {
+		found, err := known.Find(d.Name)
+		if err != nil && d.Required {
+			return err
+		}
+		names = append(names, found...)
+	}
+	before := map[string]bool{}
+	for _, m := range spec.Mounts {
+		before[m.Destination] = true
+	}
+	if err := known.Inject(spec, names, o.x.deps.Userns); err != nil {
+		return err
+	}
+	var stubs []rootfs.Stub
+	for _, m := range spec.Mounts {
+		if !before[m.Destination] && !strings.HasPrefix(m.Destination, "/dev/") { // which is a file system of its own
+			info, err := os.Stat(m.Source)
+			stubs = append(stubs, rootfs.Stub{Path: m.Destination, Dir: err != nil || info.IsDir()})
+		}
+	}
+	made, err := t.root.Stubs(stubs)
+	t.drop = append(t.drop, made...)
+	return err
 }
 
 func newID() (string, error) {

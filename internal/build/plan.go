@@ -165,6 +165,16 @@ type Run struct {
 	Options *StepOptions
 	// Mounts are what the process finds in its tree beside the stage's own files.
 	Mounts []Mount
+	// Devices of the machine that the process is given. RUN --device.
+	Devices []Device
+}
+
+// Device is one --device of a RUN.
+type Device struct {
+	// Name is vendor/class=device, vendor/class=* or vendor/class, as [runtime.Devices.Find] takes it.
+	Name string
+	// Required: without it the step fails; else it runs without.
+	Required bool
 }
 
 // MountType says what a [Mount] shows.

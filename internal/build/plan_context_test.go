@@ -85,7 +85,12 @@ func TestEntitlements(t *testing.T) {
 		{"network=host", "none", build.StepOptions{}, "network.host is not allowed"},
 		{"network=host", "none", build.StepOptions{AllowHost: true}, ""},
 		{"network=host", "host", build.StepOptions{}, ""},
-		{"device=vendor.com/class=x", "", build.StepOptions{}, "not supported"},
+		{"device=vendor.com/class=x", "", build.StepOptions{}, "device=vendor.com/class=x is not allowed"},
+		{"device=vendor.com/class=x", "", build.StepOptions{AllowDevices: []string{"vendor.com/class=y", "vendor.com/c"}}, "is not allowed"},
+		{"device=vendor.com/class=x", "", build.StepOptions{AllowDevices: []string{"vendor.com/class"}}, ""},
+		{"device=vendor.com/class=x,required", "", build.StepOptions{AllowDevices: []string{"vendor.com/class=x"}}, ""},
+		{"device=vendor.com/class=x", "", build.StepOptions{AllowDevices: []string{"*"}}, ""},
+		{"device=required", "", build.StepOptions{AllowDevices: []string{"*"}}, "no device is named"},
 	} {
 		err := plan(c.src, c.network, c.steps)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {

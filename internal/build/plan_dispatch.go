@@ -12,7 +12,6 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"strata/internal/dockerfile"
-	"strata/internal/errdef"
 	"strata/internal/oci"
 )
 
@@ -231,8 +230,4 @@ func (p *planner) displayText(s *stage, mode dockerfile.Mode, source string) str
 		return strings.ToUpper(word)
 	}
 	return strings.ToUpper(word) + " " + rest
-}
-
-func unsupportedFlag(instruction, flag string) error {
-	return fmt.Errorf("%s --%s: %w yet", instruction, flag, errdef.ErrUnsupported)
 }

@@ -38,6 +38,9 @@ func (p *planner) run(s *stage, c *instructions.RunCommand, cmd command, at Line
 		return err
 	}
 	run.Mounts = append(run.Mounts, mounts...)
+	for _, d := range instructions.GetDevices(c) {
+		run.Devices = append(run.Devices, Device(*d))
+	}
 	if n := instructions.GetNetwork(c); n != instructions.NetworkDefault {
 		run.Network = n
 	}

@@ -28,6 +28,8 @@ type StepOptions struct {
 	// AllowInsecure and AllowHost let steps ask for --security=insecure and, in a build whose own network is another one, for
 	// --network=host.
 	AllowInsecure, AllowHost bool
+	// AllowDevices are the devices that steps may ask for, each by its name or by its class; "*" is every one.
+	AllowDevices []string
 }
 
 // Host is a name in /etc/hosts.
@@ -64,23 +66,28 @@ func (o *StepOptions) cgroup(id string) string {
 	return path.Join("/", o.CgroupParent, id)
 }
 
-// checkRunFlags refuses what the build does not allow, with BuildKit's words, and flags that are not known: none may be
-// silently left out.
+// checkRunFlags refuses what the build does not allow, with BuildKit's words.
 func (p *planner) checkRunFlags(c *instructions.RunCommand) error {
-	flags := slices.Clone(c.FlagsUsed)
-	slices.Sort(flags)
-	for _, f := range flags {
-		if !slices.Contains([]string{"network", "mount", "security"}, f) {
-			return unsupportedFlag("RUN", f)
-		}
-	}
 	if instructions.GetSecurity(c) == instructions.SecurityInsecure && !p.opts.Steps.AllowInsecure {
 		return notAllowed("security.insecure")
 	}
 	if instructions.GetNetwork(c) == instructions.NetworkHost && p.opts.Network != instructions.NetworkHost && !p.opts.Steps.AllowHost {
 		return notAllowed("network.host")
 	}
+	for _, d := range instructions.GetDevices(c) {
+		if d.Name == "" {
+			return fmt.Errorf("RUN --device: no device is named: %w", errdef.ErrInvalid)
+		}
+		if !p.opts.Steps.allowsDevice(d.Name) {
+			return notAllowed("device=" + d.Name)
+		}
+	}
 	return nil
+}
+
+func (o *StepOptions) allowsDevice(name string) bool {
+	class, _, _ := strings.Cut(name, "=")
+	return slices.ContainsFunc(o.AllowDevices, func(a string) bool { return a == "*" || a == name || a == class })
 }
 
 func notAllowed(what string) error {

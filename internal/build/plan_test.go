@@ -2,6 +2,7 @@ package build_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -267,12 +268,12 @@ func TestPlanTwice(t *testing.T) {
 }
 
 func TestPlanErrors(t *testing.T) {
-	_, err := plan(t, "FROM alpine\nRUN a\nRUN --device=gpu make\nRUN b\n", build.Options{})
-	e, ok := err.(*dockerfile.Error)
-	if !ok {
+	_, err := plan(t, "FROM alpine\nRUN a\nRUN --security=insecure make\nRUN b\n", build.Options{})
+	var e *dockerfile.Error
+	if !errors.As(err, &e) {
 		t.Fatalf("%T %v", err, err)
 	}
-	if e.First != 3 || !strings.Contains(e.Excerpt, "   3 | >>> RUN --device") || e.Error() != "Dockerfile:3: RUN --device: not supported yet" {
+	if e.First != 3 || !strings.Contains(e.Excerpt, "   3 | >>> RUN --security") || e.Error() != "Dockerfile:3: security.insecure is not allowed" {
 		t.Errorf("%v\n%s", e, e.Excerpt)
 	}
 	_, err = plan(t, "FROM alpine AS builder\nFROM biulder\n", build.Options{})

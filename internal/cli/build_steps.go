@@ -30,7 +30,7 @@ func (f *stepFlags) add(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "limit of processes in RUN steps: NAME=SOFT[:HARD]")
 	fl.StringVar(&f.cgroupParent, "cgroup-parent", "", "control group under which those of RUN steps are made")
 	fl.StringArrayVar(&f.resources, "resource", nil, "limits of each RUN step: memory=512m,cpus=1.5,pids=100")
-	fl.StringArrayVar(&f.allow, "allow", nil, "what RUN steps may ask for: security.insecure, network.host")
+	fl.StringArrayVar(&f.allow, "allow", nil, "what RUN steps may ask for: security.insecure, network.host, device[=NAME]")
 }
 
 func (f *stepFlags) read(o *engine.BuildOptions) (err error) {
@@ -54,13 +54,18 @@ func (f *stepFlags) read(o *engine.BuildOptions) (err error) {
 		steps.Ulimits = append(steps.Ulimits, limit)
 	}
 	for _, what := range f.allow {
-		switch what {
-		case "security.insecure":
+		name, device, _ := strings.Cut(what, "=")
+		switch {
+		case what == "security.insecure":
 			steps.AllowInsecure = true
-		case "network.host":
+		case what == "network.host":
 			steps.AllowHost = true
+		case what == "device":
+			steps.AllowDevices = append(steps.AllowDevices, "*")
+		case name == "device" && device != "":
+			steps.AllowDevices = append(steps.AllowDevices, device)
 		default:
-			return usageError{errdef.WithHint(fmt.Errorf("--allow: unknown entitlement %s", what), "want security.insecure or network.host")}
+			return usageError{errdef.WithHint(fmt.Errorf("--allow: unknown entitlement %s", what), "want security.insecure, network.host or device[=NAME]")}
 		}
 	}
 	o.StepLimits, err = stepLimits(f.resources)

@@ -28,6 +28,7 @@ type Config struct {
 	Log      Log               `toml:"log"`
 	DNS      DNS               `toml:"dns"`
 	Security Security          `toml:"security"`
+	Devices  Devices           `toml:"devices"`
 	Network  Network           `toml:"network"`
 
 	origins map[string]string // by key: the file that set it
@@ -53,6 +54,12 @@ type Security struct {
 	NoNewPrivileges bool `toml:"no-new-privileges"`
 	// Seccomp is the system call filter: "builtin", "unconfined" or a file with a profile.
 	Seccomp string `toml:"seccomp"`
+}
+
+// Devices are the machine's devices that containers and steps of builds may be given by name.
+type Devices struct {
+	// CDIDirs hold their descriptions (Container Device Interface); none are the standard's, /etc/cdi and /var/run/cdi.
+	CDIDirs []string `toml:"cdi-dirs"`
 }
 
 // Network is how networks are made.

@@ -278,6 +278,7 @@ func (e *Engine) buildDeps(ctx context.Context, o BuildOptions, p oci.Platform, 
 		SingleID:  userns.Single(),
 		CA:        o.CA,
 		Fetch:     e.fetcher(o),
+		Devices:   e.devices,
 		Context:   in,
 	}
 	d.OpenContext = func(ctx context.Context, name string) (*build.Context, error) { return e.namedContext(ctx, o, name) }

@@ -245,6 +245,15 @@ func (e *Engine) Config() (*config.Config, error) {
 	return c, err
 }
 
+// devices are those of the machine that a container or a step may be given by name.
+func (e *Engine) devices() (*runtime.Devices, error) {
+	c, err := e.Config()
+	if err != nil {
+		return nil, err
+	}
+	return runtime.OpenDevices(c.Devices.CDIDirs), nil
+}
+
 // findRuntime finds the OCI runtime once.
 func (e *Engine) findRuntime() (*runtime.Runtime, error) {
 	e.mu.Lock()
