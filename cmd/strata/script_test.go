@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"strata/internal/cgroup"
+	"strata/internal/rootfs"
 )
 
 // TestScripts runs every user-visible behaviour as its reader would type it, against the programs that make built.
@@ -152,6 +154,8 @@ func runScripts(t *testing.T, dir string, b *bed) {
 				return os.Getuid() == 0, nil
 			case "rootless":
 				return os.Getuid() != 0, nil
+			case "tarform": // layers can be kept as tars where the stores of scripts are
+				return rootfs.TryTarForm(context.Background(), os.TempDir()) == nil, nil
 			case "npm", "goproxy":
 				return b.missing[cond] == "", nil
 			case "cgroup2": // version 2 of control groups can be shown as all that there is

@@ -268,5 +268,5 @@ func (w *walker) stat(name string) (item, error) {
 
 // digests gives the sha256 of each regular file in items, by path, hashed in parallel where the index does not know it.
 func (c *Context) digests(ctx context.Context, items []*item) (map[string]string, error) {
-	return c.index.digests(ctx, c.root, items)
+	return c.index.digests(ctx, c.root, "", items)
 }

@@ -20,6 +20,7 @@ import (
 
 	"strata/internal/atomicfile"
 	"strata/internal/errdef"
+	"strata/internal/oci"
 	"strata/internal/rootfs"
 )
 
@@ -51,7 +52,7 @@ type indexRecord struct {
 }
 
 const (
-	indexMagic   = "strata context index 2\n"
+	indexMagic   = "strata context index 3\n"
 	maxIndexFile = 512 << 20
 	unsettled    = 2 * time.Second
 )
@@ -71,11 +72,14 @@ func newLayerIndex(cacheDir string) *statIndex {
 	return x
 }
 
-// id is what a file is known by. A mount has a device of its own each time, but the inodes of its layers.
-func (x *statIndex) id(st *unix.Stat_t) fileID {
-	id := idOf(st)
+// id is what a file is known by. What stat says of a file of layers does not do: a mount has a device of its own each time,
+// and the inodes of two images on different layers have the same numbers, times and sizes easily. So there it is the stack of
+// layers and the path, which never show another file.
+func (x *statIndex) id(stack oci.ChainID, f *item) fileID {
+	id := idOf(&f.stat)
 	if x.layers {
-		id.Dev = 0
+		sum := sha256.Sum256([]byte(string(stack) + "\x00" + f.path))
+		id.Dev, id.Ino = binary.LittleEndian.Uint64(sum[:]), binary.LittleEndian.Uint64(sum[8:])
 	}
 	return id
 }
@@ -187,13 +191,13 @@ func (x *statIndex) learn(id fileID, sum [sha256.Size]byte) {
 }
 
 // digests gives the digest of each of files by path: of a regular file's content and of the attributes that a copy would
-// have, of a directory's attributes. Those whose stat is known are not opened.
-func (x *statIndex) digests(ctx context.Context, root *rootfs.Root, files []*item) (map[string]string, error) {
+// have, of a directory's attributes. Those that are known are not opened. stack is where files of layers come from.
+func (x *statIndex) digests(ctx context.Context, root *rootfs.Root, stack oci.ChainID, files []*item) (map[string]string, error) {
 	sums := make([][sha256.Size]byte, len(files))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 	for i, f := range files {
-		if sum, ok := x.lookup(x.id(&f.stat)); ok {
+		if sum, ok := x.lookup(x.id(stack, f)); ok {
 			sums[i] = sum
 			continue
 		}
@@ -206,7 +210,7 @@ func (x *statIndex) digests(ctx context.Context, root *rootfs.Root, files []*ite
 				return err
 			}
 			sums[i] = sum
-			x.learn(x.id(&f.stat), sum)
+			x.learn(x.id(stack, f), sum)
 			return nil
 		})
 	}

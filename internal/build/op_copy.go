@@ -113,7 +113,7 @@ func (o *copyOp) content(ctx context.Context, from *origin) ([]graph.Line, error
 			}
 		}
 	}
-	sums, err := from.index.digests(ctx, from.root, files)
+	sums, err := from.index.digests(ctx, from.root, from.stack, files)
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,7 @@ func TestCopyAttributes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sums, err := c.index.digests(t.Context(), c.root, found[0].items())
+		sums, err := c.index.digests(t.Context(), c.root, "", found[0].items())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"strata/internal/mount"
+	"strata/internal/oci"
 	"strata/internal/rootfs"
 )
 
@@ -13,6 +14,7 @@ import (
 type origin struct {
 	root  *rootfs.Root
 	index *statIndex
+	stack oci.ChainID // of the layers that the tree is made of; "" for one that is none
 	pick  func(source *Source) ([]selection, error)
 }
 
@@ -26,7 +28,7 @@ func (o *copyOp) withOrigin(ctx context.Context, t *mounted, inputs []json.RawMe
 		if err := c.walk(); err != nil {
 			return err
 		}
-		return fn(&origin{c.root, c.index, c.selectFrom})
+		return fn(&origin{root: c.root, index: c.index, pick: c.selectFrom})
 	}
 	from, err := decodeState(inputs[len(inputs)-1])
 	if err != nil {
@@ -34,7 +36,7 @@ func (o *copyOp) withOrigin(ctx context.Context, t *mounted, inputs []json.RawMe
 	}
 	look := func(root *rootfs.Root) error {
 		in := func(source *Source) ([]selection, error) { return selectIn(root, source) }
-		return fn(&origin{root, o.x.stages(), in})
+		return fn(&origin{root: root, index: o.x.stages(), stack: oci.Chain(from.Layers), pick: in})
 	}
 	if t != nil {
 		return t.readOnly(from.Layers, look)

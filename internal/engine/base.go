@@ -84,8 +84,9 @@ func (e *Engine) baseLayer(ctx context.Context, src base.Source, part string, in
 	}()
 	meta, err := ingest(r)
 	r.CloseWithError(err)
-	if werr := <-wrote; werr != nil {
-		return "", werr
+	werr := <-wrote
+	if err != nil { // the helper's own error came through the pipe; that of a broken pipe is no cause
+		return "", err
 	}
-	return meta.DiffID, err
+	return meta.DiffID, werr
 }

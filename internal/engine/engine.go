@@ -92,6 +92,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if o.Root, o.Run, err = places(o.Root, o.Run); err != nil {
 		return nil, err
 	}
+	if _, err := layerForm(); err != nil {
+		return nil, err
+	}
 	if err := claim(ctx, o.Root); err != nil {
 		return nil, err
 	}
@@ -179,6 +182,7 @@ func (e *Engine) openLayers() (*layer.Store, error) {
 		Userxattr:   userns.Active(),
 		IgnoreOwner: userns.Single(),
 		TempDir:     e.tempDir,
+		TarForm:     e.tarForm(),
 		Hold:        func(ctx context.Context, id oci.DiffID) error { return e.hold(ctx, image.LayerName(id)) },
 	})
 }

@@ -32,6 +32,9 @@ func (s *Store) Check(ctx context.Context, id oci.DiffID, depth Depth) error {
 	if err != nil {
 		return err
 	}
+	if depth == Quick && m.Form == formTar {
+		return s.tarPresent(m)
+	}
 	if depth == Quick {
 		return s.present(ctx, id)
 	}
@@ -65,7 +68,7 @@ func (s *Store) checkDigest(ctx context.Context, m Meta) error {
 		return ctx.Err()
 	}
 	if len(names) == 0 { // every payload is what it was
-		names = []string{skelName}
+		names = []string{map[string]string{formDir: skelName, formTar: tarName}[m.Form]}
 	}
 	return fmt.Errorf("%w: damaged: %s", err, strings.Join(names, ", "))
 }
@@ -99,29 +102,35 @@ func (s *Store) checkForm(ctx context.Context, m Meta) error {
 	if m.Entries != made.Entries || m.Root != made.Root || m.Opaque != made.Opaque || strings.Join(m.Implicit, "\n") != strings.Join(made.Implicit, "\n") {
 		return fmt.Errorf("layer %s: %s says other than the tar: %w", m.DiffID, metaName, errdef.ErrCorrupt)
 	}
+	if m.Form == formTar {
+		if m.Index != made.Index {
+			return fmt.Errorf("layer %s: file %q is not the index of its tar: %w", m.DiffID, indexName, errdef.ErrCorrupt)
+		}
+		return nil
+	}
 	if err := sameTree(ctx, s.path(m.DiffID, fsName), g.fs()); err != nil {
 		return fmt.Errorf("layer %s: %w", m.DiffID, err)
 	}
 	return nil
 }
 
-// again makes the layer anew from its own tar.
+// again makes the layer anew from its own tar, in the form that it has.
 func (s *Store) again(ctx context.Context, id oci.DiffID) (*staging, Meta, error) {
 	r, err := s.rawTar(ctx, id)
 	if err != nil {
 		return nil, Meta{}, err
 	}
 	defer r.Close()
-	return s.stageTar(ctx, r, id)
+	return s.stageTar(ctx, r, id, s.formOf(id))
 }
 
-// stageTar makes the layer id of a tar, beside the store.
-func (s *Store) stageTar(ctx context.Context, r io.Reader, id oci.DiffID) (*staging, Meta, error) {
+// stageTar makes the layer id of a tar, beside the store, in the form that is said, or "" for that in which layers are kept.
+func (s *Store) stageTar(ctx context.Context, r io.Reader, id oci.DiffID, form string) (*staging, Meta, error) {
 	g, err := s.stage()
 	if err != nil {
 		return nil, Meta{}, err
 	}
-	m, err := s.unpack(ctx, g, r)
+	m, err := s.take(ctx, g, r, form)
 	if err == nil && m.DiffID != id {
 		err = fmt.Errorf("the tar of %d bytes has diffID %s: %w", m.Size, m.DiffID, errdef.ErrCorrupt)
 	}
@@ -149,7 +158,7 @@ func (s *Store) Replace(ctx context.Context, tar io.Reader, id oci.DiffID) (Meta
 	if err := s.hold(ctx, id); err != nil {
 		return Meta{}, err
 	}
-	g, m, err := s.stageTar(ctx, tar, id)
+	g, m, err := s.stageTar(ctx, tar, id, "")
 	if err != nil {
 		return Meta{}, err
 	}
@@ -175,6 +184,9 @@ func (s *Store) rawTar(ctx context.Context, id oci.DiffID) (io.ReadCloser, error
 	}
 	if _, err := os.Lstat(s.path(id)); errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("layer %s: %w", id, errdef.ErrNotFound)
+	}
+	if s.formOf(id) == formTar {
+		return s.rawTarFile(ctx, id)
 	}
 	return s.assemble(ctx, id, false)
 }

@@ -87,7 +87,7 @@ func (s *Store) commit(ctx context.Context, g *staging, o CommitOptions) (Meta, 
 	if err := out.sums.write(filepath.Join(g.path, sumsName)); err != nil {
 		return Meta{}, err
 	}
-	m, err := s.newMeta(id)
+	m, err := s.newMeta(id, formDir)
 	m.Size, m.Disk, m.Entries, m.Root = out.hash.size, out.disk, e.entries, root
 	m.Opaque = lowerStack{s.opt.Userxattr}.opaque(g.fs())
 	return m, err

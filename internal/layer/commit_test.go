@@ -50,7 +50,7 @@ func lowerOf(t testing.TB, s *layer.Store, entries ...*tar.Header) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := s.Dir(m.DiffID)
+	dir, err := dirOf(s, m.DiffID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,9 +101,9 @@ func same(t testing.TB, s *layer.Store, id oci.DiffID, o layer.Options) {
 	if m.DiffID != id {
 		t.Errorf("the tar of %s has diffID %s", id, m.DiffID)
 	}
-	a, err := s.Dir(id)
+	a, err := dirOf(s, id)
 	must(t, err)
-	b, err := other.Dir(m.DiffID)
+	b, err := dirOf(other, m.DiffID)
 	must(t, err)
 	x, y := tree(t, a), tree(t, b)
 	if !slices.Equal(x, y) {

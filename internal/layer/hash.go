@@ -34,6 +34,7 @@ type tee struct {
 	stop             chan struct{}
 	wg               sync.WaitGroup
 	hash             hash.Hash
+	each             func([]byte) error // is given every byte before Read gives it; nil: nobody is
 
 	cur  *chunk
 	rest []byte
@@ -97,6 +98,39 @@ func (t *tee) release(c *chunk) {
 }
 
 func (t *tee) Read(p []byte) (int, error) {
+	if err := t.fill(); err != nil {
+		return 0, err
+	}
+	n := copy(p, t.rest)
+	t.rest = t.rest[n:]
+	t.size += int64(n)
+	return n, nil
+}
+
+// skip passes over n bytes, or to the end, and shows them to see, which may be nil.
+func (t *tee) skip(n int64, see func([]byte)) (int64, error) {
+	left := n
+	for left > 0 {
+		err := t.fill()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return n - left, err
+		}
+		k := min(left, int64(len(t.rest)))
+		if see != nil {
+			see(t.rest[:k])
+		}
+		t.rest = t.rest[k:]
+		t.size += k
+		left -= k
+	}
+	return n - left, nil
+}
+
+// fill takes the next chunk when the current one is used up.
+func (t *tee) fill() error {
 	for len(t.rest) == 0 {
 		if t.cur != nil {
 			if t.err = t.cur.err; t.err == nil {
@@ -105,18 +139,21 @@ func (t *tee) Read(p []byte) (int, error) {
 			t.cur = nil
 		}
 		if t.err != nil {
-			return 0, t.err
+			return t.err
 		}
 		c, ok := <-t.data
 		if !ok {
-			return 0, io.ErrClosedPipe
+			return io.ErrClosedPipe
 		}
 		t.cur, t.rest = c, c.data
+		if t.each != nil {
+			if err := t.each(c.data); err != nil {
+				t.err, t.cur, t.rest = err, nil, nil
+				return err
+			}
+		}
 	}
-	n := copy(p, t.rest)
-	t.rest = t.rest[n:]
-	t.size += int64(n)
-	return n, nil
+	return nil
 }
 
 // close ends the goroutines and waits for them: after it nothing reads the source any more.

@@ -45,6 +45,12 @@ func open(t testing.TB, o layer.Options) (*layer.Store, string) {
 	return s, root
 }
 
+// dirOf is where a layer in directory form lies.
+func dirOf(s *layer.Store, id oci.DiffID) (string, error) {
+	p, err := s.Place(id)
+	return p.Dir, err
+}
+
 // unlock lets a plain user's temporary directory be removed.
 func unlock(root string) {
 	if isRoot {

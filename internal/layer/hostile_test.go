@@ -68,7 +68,7 @@ func TestHostileArchives(t *testing.T) {
 				if list, _ := os.ReadDir(filepath.Join(root, "layers")); len(list) != 0 {
 					t.Errorf("left: %v", list)
 				}
-			} else if dir, err := s.Dir(m.DiffID); err != nil {
+			} else if dir, err := dirOf(s, m.DiffID); err != nil {
 				t.Fatal(err)
 			} else if _, err := os.Lstat(dir); err != nil {
 				t.Fatal(err)
@@ -132,7 +132,7 @@ func TestDevices(t *testing.T) {
 		}
 		return
 	}
-	dir, _ := s.Dir(m.DiffID)
+	dir, _ := dirOf(s, m.DiffID)
 	var st unix.Stat_t
 	if err := unix.Lstat(dir+"/dev/sda", &st); err != nil || st.Mode != unix.S_IFBLK|0o4600 || unix.Major(st.Rdev) != 8 {
 		t.Errorf("sda: %o %d %v", st.Mode, st.Rdev, err)
@@ -143,7 +143,7 @@ func TestOverlayXattrsStayOffTheDisk(t *testing.T) {
 	s, _ := open(t, options())
 	x := map[string]string{"user.overlay.opaque": "y", "trusted.overlay.redirect": "/etc", "user.fine": "1"}
 	m := roundTrip(t, s, archive(t, entry(tar.TypeDir, "d/", x), entry(tar.TypeReg, "f", "", x)))
-	dir, _ := s.Dir(m.DiffID)
+	dir, _ := dirOf(s, m.DiffID)
 	for _, p := range []string{"d", "f"} {
 		buf := make([]byte, 1000)
 		n, _ := unix.Llistxattr(filepath.Join(dir, p), buf)

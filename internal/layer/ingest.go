@@ -13,7 +13,7 @@ import (
 	"strata/internal/oci"
 )
 
-// Ingest makes a layer of an uncompressed tar in one pass: hash, unpack, skeleton. want, when not empty, is the diffID
+// Ingest makes a layer of an uncompressed tar in one pass: hash, and either unpack and skeleton or write and index. want, when not empty, is the diffID
 // that it must have (errdef.ErrCorrupt otherwise). A layer that is there already is not read again: then nothing is
 // taken from tar. Otherwise tar is read to its end, what follows the archive included. A failed Ingest keeps nothing.
 // No other goroutine of ours reads tar after Ingest has returned.
@@ -34,7 +34,7 @@ func (s *Store) Ingest(ctx context.Context, tar io.Reader, want oci.DiffID) (Met
 		return Meta{}, err
 	}
 	defer g.discard()
-	m, err := s.unpack(ctx, g, tar)
+	m, err := s.take(ctx, g, tar, "")
 	if err != nil {
 		if want == "" {
 			return Meta{}, fmt.Errorf("layer: %w", err)
@@ -45,6 +45,23 @@ func (s *Store) Ingest(ctx context.Context, tar io.Reader, want oci.DiffID) (Met
 		return Meta{}, fmt.Errorf("layer %s: the tar of %d bytes has diffID %s: %w", want, m.Size, m.DiffID, errdef.ErrCorrupt)
 	}
 	return s.publish(ctx, g, m)
+}
+
+// take fills the staged layer, all but its record, in the form that is said, or "" for that in which layers are kept.
+func (s *Store) take(ctx context.Context, g *staging, src io.Reader, form string) (Meta, error) {
+	if form == "" && s.opt.TarForm != nil {
+		asTar, err := s.opt.TarForm()
+		if err != nil {
+			return Meta{}, err
+		}
+		if asTar {
+			form = formTar
+		}
+	}
+	if form == formTar {
+		return s.takeTar(ctx, g, src)
+	}
+	return s.unpack(ctx, g, src)
 }
 
 // unpack fills the staged layer, all but its record.
@@ -79,7 +96,7 @@ func (s *Store) unpack(ctx context.Context, g *staging, src io.Reader) (Meta, er
 	if err := u.sums.write(filepath.Join(g.path, sumsName)); err != nil {
 		return Meta{}, err
 	}
-	m, err := s.newMeta(in.sum())
+	m, err := s.newMeta(in.sum(), formDir)
 	if err != nil {
 		return Meta{}, err
 	}

@@ -19,7 +19,9 @@ type Meta struct {
 	Size    int64      `json:"size"`    // of the tar, bytes
 	Disk    int64      `json:"disk"`    // of file content on disk, bytes
 	Entries int        `json:"entries"` // in the tar
-	Form    string     `json:"form"`    // "dir"
+	Form    string     `json:"form"`    // "dir", "tar"
+	// Index is the digest of index.erofs, in tar form.
+	Index digest.Digest `json:"index,omitempty"`
 	// Implicit are the directories that have no entry of their own in the tar, sorted, without leading slash. They are
 	// made 0755, of root, with the epoch as modification time. The root is never among them: see Root.
 	Implicit []string `json:"implicit,omitempty"`

@@ -29,6 +29,8 @@ type Options struct {
 	// Hold is told a layer's name before the store relies on the layer or publishes it, so that a sweep by another
 	// process leaves it alone. nil: nobody sweeps.
 	Hold func(ctx context.Context, id oci.DiffID) error
+	// TarForm says whether a layer that comes as a tar is kept as one. It is asked before each. nil: it is unpacked.
+	TarForm func() (bool, error)
 	// MaxEntries bounds the entries of one layer, directories that they imply included; 0 is [DefaultMaxEntries].
 	MaxEntries int
 	// BootIDPath is where the kernel's boot id is read; "" is /proc/sys/kernel/random/boot_id.
@@ -75,12 +77,23 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// Dir is the layer's changeset as a directory, ready to be an overlay lower directory. It must not be changed.
-func (s *Store) Dir(id oci.DiffID) (string, error) {
-	if _, err := s.Stat(id); err != nil {
-		return "", err
+// Place says where a layer's tree lies: in a directory, ready to be an overlay lower directory; or in an EROFS image whose
+// content is in another file, ready to be mounted. Neither must be changed.
+type Place struct {
+	Dir        string
+	Image, Tar string
+}
+
+// Place says where the layer's tree lies.
+func (s *Store) Place(id oci.DiffID) (Place, error) {
+	m, err := s.Stat(id)
+	if err != nil {
+		return Place{}, err
 	}
-	return s.path(id, fsName), nil
+	if m.Form == formTar {
+		return Place{Image: s.path(id, indexName), Tar: s.path(id, tarName)}, nil
+	}
+	return Place{Dir: s.path(id, fsName)}, nil
 }
 
 // Stat describes the layer. errdef.ErrNotFound without one, and for one that was not sealed before the machine went
@@ -230,7 +243,7 @@ func (s *Store) note(id oci.DiffID) {
 	s.unsealed[id] = true
 }
 
-func (s *Store) newMeta(id oci.DiffID) (Meta, error) {
+func (s *Store) newMeta(id oci.DiffID, form string) (Meta, error) {
 	boot, err := s.boot()
-	return Meta{DiffID: id, Form: formDir, BootID: boot, Created: time.Now().UTC()}, err
+	return Meta{DiffID: id, Form: form, BootID: boot, Created: time.Now().UTC()}, err
 }

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,10 +24,19 @@ import (
 // Tar gives the layer's tar, bit for bit what was ingested or committed. A file that is not as long as it was is
 // errdef.ErrCorrupt; other damage shows in the digest: see [Store.Verify].
 func (s *Store) Tar(ctx context.Context, id oci.DiffID) (io.ReadCloser, error) {
-	if _, err := s.Stat(id); err != nil {
+	return s.read(ctx, id, false)
+}
+
+// read gives the tar, which can also be passed over. headers: payloads may be read as zeros, without opening files.
+func (s *Store) read(ctx context.Context, id oci.DiffID, headers bool) (io.ReadSeekCloser, error) {
+	m, err := s.Stat(id)
+	if err != nil {
 		return nil, err
 	}
-	return s.assemble(ctx, id, false)
+	if m.Form == formTar {
+		return s.openTar(ctx, m)
+	}
+	return s.assemble(ctx, id, headers)
 }
 
 // Verify reads all of the layer and compares it with its diffID: errdef.ErrCorrupt, naming the layer and, where that is
@@ -51,9 +59,13 @@ func (s *Store) verify(ctx context.Context, id oci.DiffID) (int64, error) {
 		return n, err
 	}
 	if got := diffID(h); got != id {
-		return n, fmt.Errorf("layer %s: its files give the diffID %s: %w", id, got, errdef.ErrCorrupt)
+		what := "its files give"
+		if s.formOf(id) == formTar {
+			what = "its tar has"
+		}
+		return n, fmt.Errorf("layer %s: %s the diffID %s: %w", id, what, got, errdef.ErrCorrupt)
 	}
-	return n, nil
+	return n, s.verifyIndex(id)
 }
 
 // Entry is one entry of a layer's tar.
@@ -81,15 +93,12 @@ func (s *Store) Entries(ctx context.Context, id oci.DiffID) iter.Seq2[Entry, err
 }
 
 func (s *Store) entries(ctx context.Context, id oci.DiffID, yield func(Entry) bool) error {
-	if _, err := s.Stat(id); err != nil {
-		return err
-	}
-	a, err := s.assemble(ctx, id, true)
+	r, err := s.read(ctx, id, true)
 	if err != nil {
 		return err
 	}
-	defer a.Close()
-	tr := tar.NewReader(a)
+	defer r.Close()
+	tr := tar.NewReader(r)
 	for {
 		hdr, err := tr.Next()
 		if err == io.EOF {
@@ -113,19 +122,16 @@ func entryOf(hdr *tar.Header) (Entry, bool) {
 		Name: name, Type: hdr.Typeflag, Linkname: hdr.Linkname, Mode: hdr.Mode,
 		UID: int64(hdr.Uid), GID: int64(hdr.Gid), Size: hdr.Size, ModTime: hdr.ModTime,
 	}
-	dir, base := parentOf(name), path.Base(name)
-	gone, marked := strings.CutPrefix(base, whPrefix)
-	switch {
-	case strings.HasPrefix(dir, whPrefix) || strings.Contains(dir, "/"+whPrefix):
+	m, err := markOf(name)
+	switch m.kind {
+	case markForeign:
 		return Entry{}, false
-	case base == whOpaque:
-		e.Name, e.Opaque = dir, true
-	case strings.HasPrefix(base, whMeta):
-		return Entry{}, false
-	case marked:
-		e.Name, e.Whiteout = path.Join(dir, gone), true
+	case markOpaque:
+		e.Name, e.Opaque = m.dir, true
+	case markGone:
+		e.Name, e.Whiteout = path.Join(m.dir, m.name), true
 	}
-	return e, true
+	return e, err == nil
 }
 
 // assembler reads a tar from a skeleton and the files that it names.

@@ -97,8 +97,12 @@ func badTar(err error) error {
 
 func (u *unpacker) count(n *int) error {
 	*n++
-	if u.entries+u.implied > u.max {
-		return errdef.WithHint(fmt.Errorf("more than %d entries: %w", u.max, errdef.ErrLimit),
+	return tooMany(u.entries+u.implied, u.max)
+}
+
+func tooMany(entries, most int) error {
+	if entries > most {
+		return errdef.WithHint(fmt.Errorf("more than %d entries: %w", most, errdef.ErrLimit),
 			"split the archive: no layer may have more entries than that")
 	}
 	return nil
@@ -315,21 +319,14 @@ func (u *unpacker) node(h handle, base string, hdr *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	mode := uint32(unix.S_IFIFO)
-	var dev uint64
-	switch hdr.Typeflag {
-	case tar.TypeChar:
-		mode = unix.S_IFCHR
-	case tar.TypeBlock:
-		mode = unix.S_IFBLK
-	}
+	mode, dev := deviceKind(hdr.Typeflag), uint32(0)
 	if mode != unix.S_IFIFO {
 		if u.harmless {
 			u.devices++
 			u.missing++
 			return nil
 		}
-		dev = unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor))
+		dev = deviceNumber(hdr)
 	}
 	err = u.fresh(h, base, func() error {
 		if mode == unix.S_IFCHR && dev == 0 {
@@ -350,6 +347,22 @@ func (u *unpacker) node(h handle, base string, hdr *tar.Header) error {
 		return err
 	}
 	return u.applyAt(h, base, a, true)
+}
+
+// deviceKind is the file type of an entry that is a device node or a pipe.
+func deviceKind(typeflag byte) uint32 {
+	switch typeflag {
+	case tar.TypeChar:
+		return unix.S_IFCHR
+	case tar.TypeBlock:
+		return unix.S_IFBLK
+	}
+	return unix.S_IFIFO
+}
+
+// deviceNumber is the number of a device as the kernel keeps it: what does not fit into 32 bits is lost.
+func deviceNumber(hdr *tar.Header) uint32 {
+	return uint32(unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor)))
 }
 
 // linkTarget resolves what a hard link entry links to, as a real path. "" says that the entry needs nothing: it links to
@@ -413,31 +426,68 @@ func (u *unpacker) whiteout(name string) (bool, error) {
 	if u.copying || !strings.Contains(name, whPrefix) {
 		return false, nil
 	}
-	dir, base := parentOf(name), path.Base(name)
 	for comp := range strings.SplitSeq(name, "/") {
 		if u.rec == nil && strings.HasPrefix(comp, whPrefix) {
 			return false, fmt.Errorf("no layer can hold a file with a name that begins with %s: %w", whPrefix, errdef.ErrInvalid)
 		}
 	}
-	for comp := range strings.SplitSeq(dir, "/") {
+	m, err := markOf(name)
+	if err != nil {
+		return false, err
+	}
+	switch m.kind {
+	case markForeign:
+		u.missing++
+		return true, nil
+	case markOpaque:
+		return true, u.opaque(m.dir)
+	case markGone:
+		return true, u.hide(m.dir, m.name)
+	}
+	return false, nil
+}
+
+// mark is what a name says of the lower layers.
+type mark struct {
+	kind      markKind
+	dir, name string // the directory that it stands in; what is gone from there
+}
+
+type markKind byte
+
+const (
+	markNone    markKind = iota
+	markForeign          // aufs metadata, or something below a mark, which is no directory for anybody
+	markOpaque
+	markGone
+)
+
+// markOf reads a clean name.
+func markOf(name string) (mark, error) {
+	if !strings.Contains(name, whPrefix) {
+		return mark{}, nil
+	}
+	m := mark{dir: parentOf(name)}
+	for comp := range strings.SplitSeq(m.dir, "/") {
 		if strings.HasPrefix(comp, whPrefix) {
-			u.missing++ // below what is no directory for anybody
-			return true, nil
+			m.kind = markForeign
+			return m, nil
 		}
 	}
+	base := path.Base(name)
 	gone, ok := strings.CutPrefix(base, whPrefix)
 	switch {
 	case !ok:
-		return false, nil
 	case base == whOpaque:
-		return true, u.opaque(dir)
+		m.kind = markOpaque
 	case strings.HasPrefix(base, whMeta):
-		u.missing++
-		return true, nil
+		m.kind = markForeign
 	case gone == "" || gone == "." || gone == "..":
-		return false, fmt.Errorf("whiteout of nothing: %w", errdef.ErrInvalid)
+		return m, fmt.Errorf("whiteout of nothing: %w", errdef.ErrInvalid)
+	default:
+		m.kind, m.name = markGone, gone
 	}
-	return true, u.hide(dir, gone)
+	return m, nil
 }
 
 func (u *unpacker) opaque(dir string) error {

@@ -26,24 +26,35 @@ type attrs struct {
 }
 
 func (u *unpacker) attrs(hdr *tar.Header) (attrs, error) {
-	a := attrs{mode: uint32(hdr.Mode & 0o7777), uid: hdr.Uid, gid: hdr.Gid}
+	h := *hdr
 	if u.uid != nil {
-		a.uid = *u.uid
+		h.Uid = *u.uid
 	}
 	if u.gid != nil {
-		a.gid = *u.gid
+		h.Gid = *u.gid
 	}
+	a, err := attrsOf(&h)
+	if !u.harmless {
+		return a, err
+	}
+	if hdr.Typeflag != tar.TypeDir {
+		a.mode &^= unix.S_ISUID | unix.S_ISGID
+	}
+	maps.DeleteFunc(a.xattrs, func(name, _ string) bool { return !strings.HasPrefix(name, "user.") })
+	return a, err
+}
+
+// attrsOf are the attributes that an entry's header says.
+func attrsOf(hdr *tar.Header) (attrs, error) {
+	a := attrs{mode: uint32(hdr.Mode & 0o7777), uid: hdr.Uid, gid: hdr.Gid}
 	const most = 1<<32 - 2 // 2³²-1 means "leave it" to the kernel
 	if a.uid < 0 || a.gid < 0 || a.uid > most || a.gid > most {
-		return a, fmt.Errorf("owner %d:%d: %w", a.uid, a.gid, errdef.ErrInvalid)
-	}
-	if u.harmless && hdr.Typeflag != tar.TypeDir {
-		a.mode &^= unix.S_ISUID | unix.S_ISGID
+		return a, fmt.Errorf("owner %d:%d (at most %d): %w", a.uid, a.gid, most, errdef.ErrInvalid)
 	}
 	a.mtime = unix.Timespec{Sec: hdr.ModTime.Unix(), Nsec: int64(hdr.ModTime.Nanosecond())}
 	for k, v := range hdr.PAXRecords {
 		name, ok := strings.CutPrefix(k, paxXattr)
-		if !ok || neverOnDisk(name) || u.harmless && !strings.HasPrefix(name, "user.") {
+		if !ok || neverOnDisk(name) {
 			continue
 		}
 		if a.xattrs == nil {
@@ -120,7 +131,7 @@ func (u *unpacker) tolerate(err error) error {
 
 // optional passes over an xattr that this file system or this process cannot have: the skeleton has it.
 func optional(err error) error {
-	for _, e := range []error{unix.ENOTSUP, unix.EPERM, unix.EINVAL, unix.E2BIG, unix.ERANGE} {
+	for _, e := range []error{unix.ENOTSUP, unix.EPERM, unix.EACCES, unix.EINVAL, unix.E2BIG, unix.ERANGE} {
 		if errors.Is(err, e) {
 			return nil
 		}

@@ -84,7 +84,7 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", err, errdef.ErrDenied)
 	case errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("%w: %w", err, errdef.ErrNotFound)
-	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOSYS):
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.ENOTBLK):
 		return fmt.Errorf("%w: %w", err, errdef.ErrUnsupported)
 	}
 	return err

@@ -16,26 +16,26 @@ import (
 	"strata/internal/oci"
 )
 
-// fixup gives the directory of the fix-up layer that belongs directly above the topmost layer of stack, made when it is
+// fixup gives the directory of the fix-up layer that belongs directly above layer number at of a stack, made when it is
 // missing, or "" when that layer's implicit directories shadow nothing.
 //
 // The tree is built beside its place and renamed in. It holds directories only, so a journalling file system keeps it
 // whole without a sync.
-func (s *Stacks) fixup(chain oci.ChainID, stack []*known) (string, error) {
+func (s *Stacks) fixup(chain oci.ChainID, find *finder, at int) (string, error) {
 	s.mu.Lock()
 	dir, ok := s.fixed[chain]
 	s.mu.Unlock()
 	if ok {
 		return dir, nil
 	}
-	models, err := shadowed(stack)
+	models, err := find.shadowed(at)
 	if err != nil {
 		return "", err
 	}
 	if len(models) > 0 {
 		dir = filepath.Join(s.dir, chain.Hex())
 		if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-			err = s.buildFixup(dir, stack, models)
+			err = s.buildFixup(dir, find.stack[:at+1], models)
 			if err != nil {
 				return "", err
 			}
@@ -49,13 +49,20 @@ func (s *Stacks) fixup(chain oci.ChainID, stack []*known) (string, error) {
 	return dir, nil
 }
 
-// shadowed finds the implicit directories of the topmost layer that a lower layer has explicitly. It maps each, and each
+// finder looks for the directories of a stack, base first, and remembers for each layer where they were found: in a stack of
+// hundreds of layers most lack the same ones.
+type finder struct {
+	stack []*known
+	known []map[string]string
+}
+
+// shadowed finds the implicit directories of layer number at that a lower layer has explicitly. It maps each, and each
 // parent of one (the fix-up layer must show these right, too), to the directory on disk with the true metadata.
-func shadowed(stack []*known) (map[string]string, error) {
-	top := stack[len(stack)-1]
+func (f *finder) shadowed(at int) (map[string]string, error) {
+	top := f.stack[at]
 	models := map[string]string{}
 	for name := range top.implicit {
-		from, err := explicit(stack, name)
+		from, err := f.explicit(at, name)
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +75,7 @@ func shadowed(stack []*known) (map[string]string, error) {
 			if models[parent] != "" {
 				continue
 			}
-			from, err := explicit(stack, parent)
+			from, err := f.explicit(at, parent)
 			if err != nil {
 				return nil, err
 			}
@@ -81,22 +88,31 @@ func shadowed(stack []*known) (map[string]string, error) {
 	return models, nil
 }
 
-// explicit gives the directory name in the nearest layer, from the top, whose tar has an entry for it; "" when none has,
-// or when a layer on the way down removes it.
-func explicit(stack []*known, name string) (string, error) {
-	for i := len(stack) - 1; i >= 0; i-- {
-		has, last, err := look(stack[i].dir, name)
+// explicit gives the directory name in the nearest layer, from number at down, whose tar has an entry for it; "" when none
+// has, or when a layer on the way down removes it.
+func (f *finder) explicit(at int, name string) (found string, err error) {
+	for i := at; i >= 0; i-- {
+		if from, ok := f.known[i][name]; ok {
+			found = from
+			break
+		}
+		has, last, err := look(f.stack[i].dir, name)
 		if err != nil {
 			return "", err
 		}
-		if has && !stack[i].implicit[name] {
-			return filepath.Join(stack[i].dir, name), nil
+		if has && !f.stack[i].implicit[name] {
+			found = filepath.Join(f.stack[i].dir, name)
+			break
 		}
-		if last {
-			return "", nil
+		if last || f.stack[i].opaque {
+			break
 		}
 	}
-	return "", nil
+	if f.known[at] == nil {
+		f.known[at] = map[string]string{}
+	}
+	f.known[at][name] = found
+	return found, nil
 }
 
 // look walks down name in one layer. has: the layer has it as a directory. last: nothing in lower layers counts, since

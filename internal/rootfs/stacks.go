@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -16,8 +17,8 @@ import (
 
 // Layers is what stacks are made of; *layer.Store is one.
 type Layers interface {
-	// Dir gives the layer's directory form, ready to be an overlay lower directory.
-	Dir(id oci.DiffID) (string, error)
+	// Place says where the layer's tree lies.
+	Place(id oci.DiffID) (layer.Place, error)
 	Stat(id oci.DiffID) (layer.Meta, error)
 }
 
@@ -44,8 +45,10 @@ type Stacks struct {
 // known is what the stack algorithms need of one layer.
 type known struct {
 	dir      string
+	mounted  *os.File // holds the mount that dir is in, of a layer in tar form
 	implicit map[string]bool
 	root     bool // the tar has an entry for the root directory
+	opaque   bool // the layer hides all below it
 }
 
 // New keeps fix-up layers under dir, which is made when one is needed. It must be on the layers' file system.
@@ -60,24 +63,43 @@ func (s *Stacks) layer(id oci.DiffID) (*known, error) {
 	if k != nil {
 		return k, nil
 	}
+	k, err := s.learn(id)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first := s.known[id]; first != nil { // another was faster; our mount goes with k
+		return first, nil
+	}
+	s.known[id] = k
+	return k, nil
+}
+
+func (s *Stacks) learn(id oci.DiffID) (*known, error) {
 	meta, err := s.layers.Stat(id)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := s.layers.Dir(id)
+	place, err := s.layers.Place(id)
 	if err != nil {
 		return nil, err
 	}
-	k = &known{dir: dir, root: meta.Root}
+	k := &known{dir: place.Dir, root: meta.Root, opaque: meta.Opaque}
+	if place.Dir == "" {
+		if k.mounted, err = mount.Erofs(place.Image, place.Tar); err != nil {
+			return nil, fmt.Errorf("layer %s: %w", id, err)
+		}
+		// The mount is nowhere. Its root is reached through its descriptor, by every thread of this process in whatever
+		// namespace it is; "/." has even lstat see the directory rather than the link in /proc.
+		k.dir = fmt.Sprintf("/proc/self/fd/%d/.", k.mounted.Fd())
+	}
 	if len(meta.Implicit) > 0 {
 		k.implicit = make(map[string]bool, len(meta.Implicit))
 		for _, name := range meta.Implicit {
 			k.implicit[name] = true
 		}
 	}
-	s.mu.Lock()
-	s.known[id] = k
-	s.mu.Unlock()
 	return k, nil
 }
 
@@ -93,7 +115,8 @@ func (s *Stacks) stack(ids []oci.DiffID) ([]*known, error) {
 	return stack, nil
 }
 
-// Lower gives the overlay lower directories of the stack ids (base first), topmost first, fix-up layers included. A
+// Lower gives the overlay lower directories of the stack ids (base first), topmost first, fix-up layers included. They are
+// there, for this process, as long as the Stacks is: those of layers in tar form are mounts that end with it. A
 // stack of fewer than two layers is filled up with an empty directory, so that the result is never a plain bind, in
 // which whiteouts would be seen as files.
 func (s *Stacks) Lower(ids []oci.DiffID) ([]string, error) {
@@ -102,18 +125,24 @@ func (s *Stacks) Lower(ids []oci.DiffID) ([]string, error) {
 		return nil, err
 	}
 	lower := make([]string, 0, len(ids)+1)
-	for i := len(stack) - 1; i >= 0; i-- {
-		if len(stack[i].implicit) > 0 && i > 0 {
-			fix, err := s.fixup(oci.Chain(ids[:i+1]), stack[:i+1])
-			if err != nil {
-				return nil, fmt.Errorf("directories of layer %s: %w", ids[i], err)
-			}
-			if fix != "" {
-				lower = append(lower, fix)
-			}
+	find := &finder{stack: stack, known: make([]map[string]string, len(stack))}
+	for i, k := range stack {
+		if k.opaque {
+			lower = lower[:0] // overlay does not look for the mark in a root
 		}
-		lower = append(lower, stack[i].dir)
+		lower = append(lower, k.dir)
+		if len(k.implicit) == 0 || i == 0 {
+			continue
+		}
+		fix, err := s.fixup(oci.Chain(ids[:i+1]), find, i)
+		if err != nil {
+			return nil, fmt.Errorf("directories of layer %s: %w", ids[i], err)
+		}
+		if fix != "" {
+			lower = append(lower, fix)
+		}
 	}
+	slices.Reverse(lower)
 	for len(lower) < 2 {
 		empty := filepath.Join(s.dir, fmt.Sprintf("empty%d", len(lower)))
 		if err := os.MkdirAll(empty, 0o755); err != nil {

@@ -25,7 +25,9 @@ type fake struct {
 
 func newFake(t *testing.T) *fake { return &fake{t, t.TempDir(), map[oci.DiffID]layer.Meta{}} }
 
-func (f *fake) Dir(id oci.DiffID) (string, error)      { return filepath.Join(f.dir, id.Hex()), nil }
+func (f *fake) Place(id oci.DiffID) (layer.Place, error) {
+	return layer.Place{Dir: filepath.Join(f.dir, id.Hex())}, nil
+}
 func (f *fake) Stat(id oci.DiffID) (layer.Meta, error) { return f.metas[id], nil }
 
 // add makes a layer of directories "name mode" ("name implicit" for one without an entry, "name opaque" also), and
@@ -33,7 +35,7 @@ func (f *fake) Stat(id oci.DiffID) (layer.Meta, error) { return f.metas[id], nil
 func (f *fake) add(root bool, lines ...string) oci.DiffID {
 	id := oci.DiffID(fmt.Sprintf("sha256:%064x", len(f.metas)+1))
 	meta := layer.Meta{DiffID: id, Root: root}
-	dir, _ := f.Dir(id)
+	dir := filepath.Join(f.dir, id.Hex())
 	must(f.t, os.Mkdir(dir, 0o755))
 	if root {
 		must(f.t, os.Chmod(dir, 0o711))

@@ -1,0 +1,67 @@
+package rootfs_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"strata/internal/errdef"
+	"strata/internal/layer"
+	"strata/internal/mount"
+	"strata/internal/oci"
+	"strata/internal/rootfs"
+)
+
+// tarStore is a store that keeps layers as tars, where those can be mounted.
+func tarStore(t *testing.T) (*layer.Store, *rootfs.Stacks) {
+	t.Helper()
+	needRoot(t)
+	dir := t.TempDir()
+	if err := rootfs.TryTarForm(t.Context(), dir); errors.Is(err, errdef.ErrUnsupported) || errors.Is(err, errdef.ErrDenied) {
+		t.Skipf("no tar form here: %v", err)
+	} else {
+		must(t, err)
+	}
+	s, err := layer.Open(filepath.Join(dir, "layers"), layer.Options{TarForm: func() (bool, error) { return true, nil }})
+	must(t, err)
+	return s, rootfs.New(s, filepath.Join(dir, "fixups"), rootfs.Options{})
+}
+
+func TestLongStackOfTars(t *testing.T) {
+	layers, stacks := tarStore(t)
+	var ids []oci.DiffID
+	const n = 400
+	for i := range n {
+		var raw bytes.Buffer
+		w := tar.NewWriter(&raw)
+		must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprintf("dir/file%d", i), Mode: 0o644, Size: 4, ModTime: time.Unix(1, 0)}))
+		fmt.Fprintf(w, "%04d", i)
+		must(t, w.Close())
+		m, err := layers.Ingest(t.Context(), &raw, "")
+		must(t, err)
+		ids = append(ids, m.DiffID)
+	}
+	target := t.TempDir()
+	start := time.Now()
+	must(t, mount.Private(func() error {
+		if err := stacks.Mount(ids, rootfs.Mount{Target: target}); err != nil {
+			return err
+		}
+		t.Logf("%d layers mounted in %v", n, time.Since(start))
+		for _, i := range []int{0, n / 2, n - 1} {
+			if b, err := os.ReadFile(filepath.Join(target, fmt.Sprintf("dir/file%d", i))); err != nil || string(b) != fmt.Sprintf("%04d", i) {
+				return fmt.Errorf("file%d: %q, %v", i, b, err)
+			}
+		}
+		list, err := os.ReadDir(filepath.Join(target, "dir"))
+		if err == nil && len(list) != n {
+			err = fmt.Errorf("%d files", len(list))
+		}
+		return err
+	}))
+}

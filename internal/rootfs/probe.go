@@ -1,0 +1,57 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"strata/internal/errdef"
+	"strata/internal/layer"
+	"strata/internal/oci"
+)
+
+// TryTarForm makes a layer in tar form in the directory dir, mounts it and reads a file of it: what this kernel, this
+// process and dir's file system can do together is found out by doing it. errdef.ErrUnsupported or errdef.ErrDenied says
+// why they cannot. What it made is gone afterwards.
+func TryTarForm(ctx context.Context, dir string) error {
+	dir, err := os.MkdirTemp(dir, "try-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	layers, err := layer.Open(filepath.Join(dir, "layers"), layer.Options{TarForm: func() (bool, error) { return true, nil }})
+	if err != nil {
+		return err
+	}
+	const name, content = "file", "content"
+	var raw bytes.Buffer
+	w := tar.NewWriter(&raw)
+	if err := w.WriteHeader(&tar.Header{Name: name, Size: int64(len(content)), Mode: 0o600}); err != nil {
+		return err
+	}
+	if _, err := w.Write([]byte(content)); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	meta, err := layers.Ingest(ctx, &raw, "")
+	if err != nil {
+		return err
+	}
+	lower, err := New(layers, filepath.Join(dir, "fixups"), Options{}).Lower([]oci.DiffID{meta.DiffID})
+	if err != nil {
+		return err
+	}
+	got, err := os.ReadFile(filepath.Join(lower[0], name))
+	if err == nil && string(got) != content {
+		err = fmt.Errorf("a file in an EROFS image has %q, not %q", got, content)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, errdef.ErrUnsupported)
+	}
+	return nil
+}
