@@ -65,3 +65,28 @@ func TestLongStackOfTars(t *testing.T) {
 		return err
 	}))
 }
+
+// TestLayerTwice holds that an image may have one layer at two places: overlay would not take it.
+func TestLayerTwice(t *testing.T) {
+	layers, stacks := tarStore(t)
+	one := func(name string) oci.DiffID {
+		var raw bytes.Buffer
+		w := tar.NewWriter(&raw)
+		must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}))
+		must(t, w.Close())
+		m, err := layers.Ingest(t.Context(), &raw, "")
+		must(t, err)
+		return m.DiffID
+	}
+	a, gone := one("a"), one(".wh.a")
+	target := t.TempDir()
+	for _, ids := range [][]oci.DiffID{{a, a}, {a, gone, a}} {
+		must(t, mount.Private(func() error {
+			if err := stacks.Mount(ids, rootfs.Mount{Target: target}); err != nil {
+				return err
+			}
+			_, err := os.Stat(filepath.Join(target, "a"))
+			return err
+		}))
+	}
+}

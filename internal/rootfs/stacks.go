@@ -130,6 +130,10 @@ func (s *Stacks) Lower(ids []oci.DiffID) ([]string, error) {
 		if k.opaque {
 			lower = lower[:0] // overlay does not look for the mark in a root
 		}
+		if twice := slices.Index(lower, k.dir); twice >= 0 {
+			// Overlay takes no directory twice. The upper of the two shows and hides all that the lower one does.
+			lower = slices.Delete(lower, twice, twice+1)
+		}
 		lower = append(lower, k.dir)
 		if len(k.implicit) == 0 || i == 0 {
 			continue
