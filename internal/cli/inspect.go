@@ -140,32 +140,6 @@ func containerDocument(ctx context.Context, e *engine.Engine, s *container.Store
 	return doc, nil
 }
 
-func hostConfigDocument(rec container.Record) render.HostConfig {
-	h := rec.Host
-	doc := render.HostConfig{
-		LogConfig: render.LogConfig{Type: "json-file", Config: map[string]string{}}, NetworkMode: h.Network, AutoRemove: h.AutoRemove,
-		CapAdd: h.CapAdd, CapDrop: h.CapDrop, CgroupnsMode: "private", ExtraHosts: h.ExtraHosts, IpcMode: "private", Privileged: h.Privileged,
-		ReadonlyRootfs: h.ReadonlyRootfs, Tmpfs: h.Tmpfs, ShmSize: h.ShmSize, Runtime: "strata-runc",
-		RestartPolicy: render.RestartPolicy{Name: "no"},
-	}
-	doc.DNS, doc.DNSSearch, doc.DNSOptions = h.DNS, h.DNSSearch, h.DNSOptions
-	r := h.Resources
-	doc.CPUShares, doc.Memory, doc.NanoCPUs, doc.MemorySwap, doc.MemoryReservation = r.CPUShares, r.Memory, r.NanoCPUs, r.MemorySwap, r.MemoryReservation
-	doc.CPUPeriod, doc.CPUQuota, doc.CpusetCpus, doc.CpusetMems = r.CPUPeriod, r.CPUQuota, r.CpusetCpus, r.CpusetMems
-	doc.PidsLimit, doc.BlkioWeight = r.PidsLimit, r.BlkioWeight
-	if h.Log.Driver != "" {
-		doc.LogConfig.Type = h.Log.Driver
-	}
-	if h.Init {
-		doc.Init = &h.Init
-	}
-	doc.PortBindings, doc.PublishAllPorts = askedPorts(h), h.PublishAll
-	for _, b := range h.Binds {
-		doc.Binds = append(doc.Binds, b.Source+":"+b.Destination+bindMode(b))
-	}
-	return doc
-}
-
 func bindMode(b container.Bind) string {
 	if b.ReadOnly {
 		return ":ro"

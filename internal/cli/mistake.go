@@ -41,7 +41,10 @@ func (a *app) unknown(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 || args[0] == "help" {
 		return cmd.Help()
 	}
-	if cmd.Parent() == nil && word(dockerCommands, args[0]) {
+	if why := absentCommands[args[0]]; cmd.Parent() == nil && why != "" {
+		return usageError{fmt.Errorf("docker's command %q is not here, because %s: %w", args[0], why, errdef.ErrUnsupported)}
+	}
+	if cmd.Parent() == nil && word(laterCommands, args[0]) {
 		return usageError{errdef.WithHint(fmt.Errorf("docker's command %q: %w yet", args[0], errdef.ErrUnsupported), fmt.Sprintf("'%s --help' lists what there is", cmd.CommandPath()))}
 	}
 	var meant []string
@@ -84,7 +87,10 @@ func (a *app) flagError(c *cobra.Command, err error) error {
 	if long, ok := dockerShorthands[name]; ok && len(name) == 1 {
 		name = long
 	}
-	if name != "" && word(dockerFlags[c.Name()], name) {
+	if why := absentFlags[name]; why != "" && (c.Name() == "run" || c.Name() == "create") {
+		return usageError{errdef.WithHint(fmt.Errorf("flag --%s of docker's %s: %w", name, c.Name(), errdef.ErrUnsupported), why)}
+	}
+	if name != "" && word(laterFlags[c.Name()], name) {
 		return usageError{errdef.WithHint(fmt.Errorf("flag --%s of docker's %s: %w yet", name, c.Name(), errdef.ErrUnsupported), fmt.Sprintf("'%s --help' lists what there is", c.CommandPath()))}
 	}
 	if hint := twoHyphens(c, err.Error()); hint != "" {

@@ -2,27 +2,51 @@ package cli
 
 import "strings"
 
-// dockerFlags are docker's flags, by verb, that strata does not have yet. Naming one is told apart from a mistyped flag.
-var dockerFlags = map[string]string{
-	"run": createOnly + " attach annotation", "create": createOnly + " attach annotation",
-	"build": "attest squash memory cpu-shares",
-	"logs":  "details",
-	"start": "checkpoint",
-
-	"update": "restart cpu-rt-period cpu-rt-runtime kernel-memory",
+// absentFlags says of those flags of docker's run and create that strata does not have, and never will, why not.
+var absentFlags = map[string]string{
+	"cpu-count":             "it is for Windows; --cpus N",
+	"cpu-percent":           "it is for Windows; --cpus N",
+	"io-maxbandwidth":       "it is for Windows; --device-read-bps and its kin",
+	"io-maxiops":            "it is for Windows; --device-read-iops and its kin",
+	"isolation":             "it is for Windows: every container has namespaces of its own",
+	"disable-content-trust": "there is no content trust of docker's to switch off",
+	"gpus":                  "devices are given by the names of the Container Device Interface: --device nvidia.com/gpu=all, after nvidia-ctk cdi generate --format=json --output=/etc/cdi/nvidia.json",
+	"kernel-memory":         "the kernel has no such limit any more; --memory counts its memory, too",
+	"link":                  "containers find each other by name on a network of their own: strata network create NET, then --network NET for both",
+	"storage-opt":           "a container's layer is a directory, which has no size of its own to bound",
+	"use-api-socket":        "there is no daemon whose socket could be given",
 }
 
-const createOnly = "add-host cap-add cap-drop cgroup-parent cgroupns " +
-	"device gpus group-add health-cmd health-interval health-retries health-timeout ipc label-file link " +
-	"log-driver log-opt mount no-healthcheck oom-kill-disable oom-score-adj pid " +
-	"privileged restart runtime secret security-opt shm-size stop-signal stop-timeout sysctl ulimit userns uts " +
-	"volume-driver volumes-from"
+// laterFlags are docker's flags, by verb, that strata does not have yet. Naming one is told apart from a mistyped flag.
+var laterFlags = map[string]string{
+	"run": createOnly, "create": createOnly,
+	"build": "attest squash memory cpu-shares",
+	"start": "checkpoint checkpoint-dir",
+}
+
+const createOnly = "health-cmd health-interval health-retries health-start-interval health-start-period health-timeout " +
+	"link-local-ip mount no-healthcheck restart volume-driver volumes-from"
 
 // dockerShorthands are the one-letter forms of those.
-var dockerShorthands = map[string]string{"m": "memory", "a": "attach", "q": "quiet", "c": "cpu-shares"}
+var dockerShorthands = map[string]string{"m": "memory", "q": "quiet", "c": "cpu-shares"}
 
-// dockerCommands are docker's commands that strata does not have yet.
-const dockerCommands = "manifest volume compose context plugin swarm stack service node secret config trust"
+// absentCommands says of docker's commands that strata does not have, and never will, why not.
+var absentCommands = map[string]string{
+	"swarm":      noCluster,
+	"stack":      noCluster,
+	"service":    noCluster,
+	"node":       noCluster,
+	"secret":     noCluster + "; a container's secrets are given by run --secret",
+	"config":     noCluster + "; a container's files are given by -v",
+	"plugin":     "there is no daemon that could load plugins: drivers are built in, runtimes are programs (run --runtime)",
+	"context":    "there is no daemon to talk to: a store is chosen by --root or STRATA_ROOT",
+	"checkpoint": "the runtime is built without CRIU, which freezes processes to disk",
+}
+
+const noCluster = "strata runs the containers of one machine, without a cluster"
+
+// laterCommands are docker's commands that strata does not have yet.
+const laterCommands = "manifest volume compose trust"
 
 // flagName takes the flag's name out of pflag's message: "unknown flag: --x", "unknown shorthand flag: 'x' in -xy".
 func flagName(msg string) string {

@@ -26,6 +26,7 @@ type createFlags struct {
 
 	resources resourceFlags
 	network   networkFlags
+	host      hostFlags
 }
 
 // entrypointFlag tells --entrypoint "" (none) from no flag.
@@ -61,6 +62,7 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress of a pull")
 	f.resources.add(cmd)
 	f.network.add(cmd)
+	f.host.add(cmd)
 	// -h is --hostname here, as in docker.
 	fl.Bool("help", false, "print usage")
 }
@@ -89,10 +91,13 @@ func (f *createFlags) options(a *app, cmd *cobra.Command, args []string) (engine
 	if o.Config.Env, err = a.withProxies(o.Config.Env); err != nil {
 		return o, err
 	}
-	if o.Config.Labels, err = keyValues("label", f.labels); err != nil {
+	if o.Config.Labels, err = f.host.labels(f.labels); err != nil {
 		return o, err
 	}
-	o.Host = container.HostConfig{ReadonlyRootfs: f.readOnly, Init: f.init, AutoRemove: f.autoRemove, Resources: f.resources.resources(cmd)}
+	o.Host = container.HostConfig{ReadonlyRootfs: f.readOnly, Init: f.init, AutoRemove: f.autoRemove, Resources: f.resources.resources(cmd), ContainerIDFile: f.cidfile}
+	if err := f.host.read(cmd, &o); err != nil {
+		return o, err
+	}
 	if err := f.network.options(&o); err != nil {
 		return o, usageError{err}
 	}
@@ -148,6 +153,7 @@ func (a *app) run() *cobra.Command {
 	var f createFlags
 	var detach, sigProxy bool
 	var detachKeys string
+	var attach []string
 	cmd := &cobra.Command{
 		Use:   "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
 		Short: "Create a container of an image and run a command in it",
@@ -164,7 +170,14 @@ func (a *app) run() *cobra.Command {
 			if detachKeys, err = a.detachKeys(detachKeys); err != nil {
 				return err
 			}
-			o.Config.AttachStdout, o.Config.AttachStderr = !detach, !detach
+			if detach && len(attach) > 0 {
+				return usagef("conflicting options: --attach and --detach")
+			}
+			streams, err := a.chosenStreams(attach, f.stdin)
+			if err != nil {
+				return err
+			}
+			o.Config.AttachStdout, o.Config.AttachStderr = !detach && streams.Out != nil, !detach && streams.Err != nil
 			o.Config.AttachStdin, o.Config.StdinOnce = f.stdin && !detach, f.stdin && !detach
 			shown := a.missingImage(f.quiet)
 			return runFailure(a.with(cmd.Context(), func(e *engine.Engine) error {
@@ -176,12 +189,13 @@ func (a *app) run() *cobra.Command {
 					return err
 				}
 				return a.startCreated(cmd.Context(), e, rec, container.StartOptions{
-					Attach: !detach, DetachKeys: detachKeys, SigProxy: sigProxy, Streams: a.streams(f.stdin),
+					Attach: !detach, DetachKeys: detachKeys, SigProxy: sigProxy, Streams: streams,
 				}, typed(cmd, args))
 			}), 125)
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().StringArrayVarP(&attach, "attach", "a", nil, "attach to these only: stdin, stdout, stderr")
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "run in the background and print the container's id")
 	cmd.Flags().StringVar(&detachKeys, "detach-keys", "", "keys that detach: ctrl-p,ctrl-q unless given")
 	cmd.Flags().BoolVar(&sigProxy, "sig-proxy", true, "pass signals on to the container's process")
@@ -241,6 +255,28 @@ func (a *app) streams(stdin bool) container.Streams {
 		s.In = a.in
 	}
 	return s
+}
+
+// chosenStreams are those that -a names, or all without one.
+func (a *app) chosenStreams(names []string, stdin bool) (container.Streams, error) {
+	all := a.streams(stdin)
+	if len(names) == 0 {
+		return all, nil
+	}
+	var s container.Streams
+	for _, name := range names {
+		switch strings.ToLower(name) {
+		case "stdin":
+			s.In = a.in
+		case "stdout":
+			s.Out = all.Out
+		case "stderr":
+			s.Err = all.Err
+		default:
+			return s, usagef("--attach %q: want stdin, stdout or stderr", name)
+		}
+	}
+	return s, nil
 }
 
 // runFailure gives an error of run, create, start or exec docker's exit code: 126 and 127 when the command in the container

@@ -52,7 +52,7 @@ func (s *Store) bundleDir(id string) string { return filepath.Join(s.RunDir(id),
 
 func (s *Store) spec(rec Record, n nets, root *rootfs.Root, target string) (*specs.Spec, error) {
 	c, h := rec.Config, rec.Host
-	user, err := runtime.LookupUser(root, c.User, nil)
+	user, err := runtime.LookupUser(root, c.User, h.Access.GroupAdd)
 	if err != nil {
 		return nil, err
 	}
@@ -72,11 +72,12 @@ func (s *Store) spec(rec Record, n nets, root *rootfs.Root, target string) (*spe
 			Args: args, Env: environment(c, user.Home), Cwd: path.Clean(c.WorkingDir),
 			UID: user.UID, GID: user.GID, Groups: user.Groups,
 			Terminal: c.Tty, Width: uint(h.ConsoleWidth), Height: uint(h.ConsoleHeight), Caps: capabilities(h, n.host),
+			NoNewPrivileges: h.Access.Security.NoNewPrivileges, Rlimits: rlimits(h.Access.Ulimits), OOMScoreAdj: set(h.Access.OOMScoreAdj),
 		},
 		RootPath: target, ReadOnly: h.ReadonlyRootfs, Hostname: c.Hostname, Domainname: c.Domainname, Mounts: mounts,
 		HostNetwork: n.host, NetworkPath: n.sandbox.Path(), Seccomp: !h.Privileged, Privileged: h.Privileged,
 		Rootless: s.opt.Userns, SingleID: s.opt.SingleID, ShmSize: h.ShmSize,
-		Resources: s.limits(h.Resources), CgroupPath: cgroupPath(rec.ID),
+		Resources: s.limits(h.Resources), CgroupPath: cgroupPath(rec.ID), Annotations: h.Access.Annotations,
 	})
 	if err != nil {
 		return nil, err
@@ -84,6 +85,9 @@ func (s *Store) spec(rec Record, n nets, root *rootfs.Root, target string) (*spe
 	// The umask of whoever started us is none of the container's.
 	umask := uint32(0o022)
 	spec.Process.User.Umask = &umask
+	if err := s.extend(spec, rec); err != nil {
+		return nil, err
+	}
 	spec.Mounts = lastWins(spec.Mounts)
 	return spec, nil
 }
@@ -187,6 +191,11 @@ func (s *Store) mounts(rec Record, n nets, root *rootfs.Root) ([]specs.Mount, er
 		}
 		users = append(users, specs.Mount{Destination: path.Clean(dest), Type: "tmpfs", Source: "tmpfs", Options: options})
 	}
+	hidden, err := s.secrets(rec)
+	if err != nil {
+		return nil, err
+	}
+	users = append(users, hidden...)
 	slices.SortStableFunc(users, func(a, b specs.Mount) int {
 		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
 	})

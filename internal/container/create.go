@@ -33,7 +33,7 @@ type CreateOptions struct {
 
 // Create makes a container. Unless it is one that removes itself, it survives a power cut when Create returns.
 func (s *Store) Create(ctx context.Context, o CreateOptions) (Record, error) {
-	rec, err := s.plan(o)
+	rec, err := s.plan(ctx, o)
 	if err != nil {
 		return Record{}, err
 	}
@@ -56,7 +56,7 @@ func (s *Store) Create(ctx context.Context, o CreateOptions) (Record, error) {
 }
 
 // plan gives the record of the container to make, without its name.
-func (s *Store) plan(o CreateOptions) (Record, error) {
+func (s *Store) plan(ctx context.Context, o CreateOptions) (Record, error) {
 	rec := Record{
 		ID: newID(), Created: time.Now().UTC(), Image: o.Image, ImageName: o.ImageName, Layers: o.Layers,
 		Config: merge(o.Config, o.ImageConfig), Host: o.Host, State: State{Status: Created},
@@ -75,6 +75,11 @@ func (s *Store) plan(o CreateOptions) (Record, error) {
 		return rec, err
 	}
 	var err error
+	for _, mode := range []*string{&rec.Host.Access.IPC, &rec.Host.Access.PID} {
+		if *mode, err = s.join(ctx, *mode); err != nil {
+			return rec, err
+		}
+	}
 	rec.Host.Resources, err = s.complete(rec.Host.Resources)
 	return rec, err
 }
@@ -116,6 +121,9 @@ func (s *Store) reserve(rec *Record, name string) (err error) {
 // publish makes the container's directory, volumes and record.
 func (s *Store) publish(rec *Record) error {
 	if err := os.Mkdir(s.Dir(rec.ID), 0o710); err != nil {
+		return err
+	}
+	if err := s.keepSecrets(*rec); err != nil {
 		return err
 	}
 	for _, dest := range anonymous(*rec) {
@@ -238,13 +246,19 @@ func check(rec *Record) error {
 	if err := checkPorts(h); err != nil {
 		return err
 	}
-	if h.Log.Driver != "json-file" && h.Log.Driver != "none" {
-		return fmt.Errorf("container: log driver %q: only json-file and none: %w", h.Log.Driver, errdef.ErrUnsupported)
+	if err := h.Log.check(); err != nil {
+		return err
 	}
 	if c.StopSignal != "" {
 		if _, err := ParseSignal(c.StopSignal); err != nil {
 			return fmt.Errorf("container: stop signal: %w", err)
 		}
+	}
+	if err := rec.Host.Access.check(h); err != nil {
+		return err
+	}
+	if err := checkSecrets(h.Access.Secrets); err != nil {
+		return err
 	}
 	return checkMounts(rec)
 }
@@ -329,7 +343,7 @@ func ParseBind(spec string) (Bind, error) {
 // forget removes all that is on disk of the container, whose lock the caller holds; volumes says whether its anonymous
 // volumes go too. What is missing already is no error, so that a removal cut short can be repeated.
 func (s *Store) forget(ctx context.Context, rec Record, volumes bool) error {
-	if err := os.RemoveAll(s.Dir(rec.ID)); err != nil {
+	if err := errors.Join(os.RemoveAll(s.Dir(rec.ID)), os.RemoveAll(s.secretStore(rec.ID))); err != nil {
 		return err
 	}
 	if volumes {

@@ -62,7 +62,7 @@ func (s *Store) exec(ctx context.Context, rec Record, o ExecOptions) (Result, er
 		return s.execSupervised(ctx, told, *p, o)
 	}
 	if o.Detach {
-		pid, _, err := s.opt.Runtime.Exec(ctx, rec.ID, s.bundleDir(rec.ID), *p, runtime.Stdio{})
+		pid, _, err := s.runtime(rec).Exec(ctx, rec.ID, s.bundleDir(rec.ID), *p, runtime.Stdio{})
 		if err != nil {
 			return Result{}, err
 		}
@@ -79,7 +79,7 @@ func (s *Store) exec(ctx context.Context, rec Record, o ExecOptions) (Result, er
 	if err != nil {
 		return Result{}, err
 	}
-	pid, _, err := s.opt.Runtime.Exec(ctx, rec.ID, s.bundleDir(rec.ID), *p, wires.stdio)
+	pid, _, err := s.runtime(rec).Exec(ctx, rec.ID, s.bundleDir(rec.ID), *p, wires.stdio)
 	if err != nil {
 		wires.end(err)
 		return Result{}, err
@@ -110,7 +110,7 @@ func (s *Store) execProcess(rec Record, o ExecOptions) (p *specs.Process, root *
 	if err != nil {
 		return nil, nil, err
 	}
-	user, err := runtime.LookupUser(root, first(o.User, rec.Config.User), nil)
+	user, err := runtime.LookupUser(root, first(o.User, rec.Config.User), rec.Host.Access.GroupAdd)
 	if err != nil {
 		root.Close()
 		return nil, nil, err
@@ -123,6 +123,7 @@ func (s *Store) execProcess(rec Record, o ExecOptions) (p *specs.Process, root *
 	process := runtime.Process{
 		Args: o.Args, Env: environment(c, user.Home), Cwd: first(o.Cwd, c.WorkingDir, "/"),
 		UID: user.UID, GID: user.GID, Groups: slices.Clone(user.Groups), Terminal: o.Tty, Caps: capabilities(host, s.onHost(rec)),
+		NoNewPrivileges: rec.Host.Access.Security.NoNewPrivileges, Rlimits: rlimits(rec.Host.Access.Ulimits), OOMScoreAdj: set(rec.Host.Access.OOMScoreAdj),
 	}
 	if o.Tty {
 		w, h := terminalSize(o.Streams)

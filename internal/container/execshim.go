@@ -93,7 +93,7 @@ func execShim(ctx context.Context, open func(Place) (*Store, error), told func(e
 	}
 	c := &control{hub: &hub{patience: defaultPatience}, stdinOnce: true}
 	c.hub.add(&client{frames: frames{conn: conn}, out: a.Out, err: a.Err, starter: true})
-	pid, outputs, err := s.launchExec(ctx, a, c)
+	pid, outputs, err := s.launchExec(ctx, rec, a, c)
 	if err != nil {
 		return err
 	}
@@ -117,13 +117,13 @@ func execShim(ctx context.Context, open func(Place) (*Store, error), told func(e
 }
 
 // launchExec starts the command with pipes or a terminal and gives the ends to read.
-func (s *Store) launchExec(ctx context.Context, a execArgs, c *control) (pid int, outputs []output, err error) {
+func (s *Store) launchExec(ctx context.Context, rec Record, a execArgs, c *control) (pid int, outputs []output, err error) {
 	stdio, outputs, err := c.wire(a.Process.Terminal, a.In)
 	defer closeStdio(stdio)
 	if err != nil {
 		return 0, nil, err
 	}
-	pid, c.console, err = s.opt.Runtime.Exec(ctx, a.ID, s.bundleDir(a.ID), a.Process, stdio)
+	pid, c.console, err = s.runtime(rec).Exec(ctx, a.ID, s.bundleDir(a.ID), a.Process, stdio)
 	if err == nil && c.console != nil {
 		outputs = c.wireConsole(a.In)
 	}

@@ -2,6 +2,7 @@ package container
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,14 +33,23 @@ type logWriter struct {
 	maxSize int64 // negative: no limit
 	files   int
 
+	attrs []byte // what stands with each entry: `,"attrs":{…}`, or nothing
+
 	mu   sync.Mutex
 	f    *os.File
 	size int64
 	out  []byte // lines encoded for one write
 }
 
-func openLog(path string, c LogConfig) (*logWriter, error) {
+func openLog(path string, c LogConfig, attrs map[string]string) (*logWriter, error) {
 	w := &logWriter{path: path, maxSize: c.MaxSize, files: c.MaxFiles}
+	if len(attrs) > 0 {
+		raw, err := json.Marshal(attrs)
+		if err != nil {
+			return nil, err
+		}
+		w.attrs = append([]byte(`,"attrs":`), raw...)
+	}
 	if w.maxSize == 0 {
 		w.maxSize = defaultLogSize
 	}
@@ -133,7 +143,9 @@ func (w *logWriter) line(p []byte, stream string, t time.Time) {
 	w.out = appendEscaped(w.out, p)
 	w.out = append(w.out, `","stream":"`...)
 	w.out = append(w.out, stream...)
-	w.out = append(w.out, `","time":"`...)
+	w.out = append(w.out, '"')
+	w.out = append(w.out, w.attrs...)
+	w.out = append(w.out, `,"time":"`...)
 	w.out = t.UTC().AppendFormat(w.out, time.RFC3339Nano)
 	w.out = append(w.out, "\"}\n"...)
 	if len(w.out) >= 64<<10 {

@@ -16,7 +16,7 @@ import (
 
 func newTestLog(t testing.TB, c LogConfig) *logWriter {
 	t.Helper()
-	w, err := openLog(filepath.Join(t.TempDir(), "x-json.log"), c)
+	w, err := openLog(filepath.Join(t.TempDir(), "x-json.log"), c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestLogRoundTrip(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		w, err := openLog(filepath.Join(dir, "l"), LogConfig{MaxSize: -1})
+		w, err := openLog(filepath.Join(dir, "l"), LogConfig{MaxSize: -1}, nil)
 		if err != nil {
 			rt.Fatal(err)
 		}

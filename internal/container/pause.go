@@ -26,7 +26,7 @@ func (s *Store) Pause(ctx context.Context, rec Record) error {
 	if err := s.setStatus(ctx, rec.ID, Running, Paused); err != nil {
 		return err
 	}
-	err := s.opt.Runtime.Pause(ctx, rec.ID)
+	err := s.runtime(rec).Pause(ctx, rec.ID)
 	if err != nil {
 		return errors.Join(err, s.setStatus(context.WithoutCancel(ctx), rec.ID, Paused, Running))
 	}
@@ -70,7 +70,7 @@ func (s *Store) frozenNow(rec Record) bool {
 // thaw lets a frozen container go on, and its record say so. One that has ended meanwhile is no error.
 func (s *Store) thaw(ctx context.Context, rec Record) error {
 	if s.frozenNow(rec) {
-		if err := s.opt.Runtime.Resume(ctx, rec.ID); err != nil && s.frozenNow(rec) {
+		if err := s.runtime(rec).Resume(ctx, rec.ID); err != nil && s.frozenNow(rec) {
 			return err
 		}
 	}
@@ -90,7 +90,7 @@ func (s *Store) killFrozen(ctx context.Context, rec Record) error {
 	if err := signalProcess(rec.State, unix.SIGKILL); err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return err
 	}
-	if err := s.opt.Runtime.Resume(ctx, rec.ID); err != nil && s.frozenNow(rec) {
+	if err := s.runtime(rec).Resume(ctx, rec.ID); err != nil && s.frozenNow(rec) {
 		return err
 	}
 	return nil

@@ -79,7 +79,7 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 	}
 	if !rebooted {
 		// Also for a container whose supervisor died between the start and its record: the runtime knows it by id.
-		if err := s.opt.Runtime.Delete(ctx, rec.ID, true); err != nil {
+		if err := s.runtime(*rec).Delete(ctx, rec.ID, true); err != nil {
 			return fmt.Errorf("container %s: left by its supervisor: %w", rec.Name, err)
 		}
 	}

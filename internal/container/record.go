@@ -59,6 +59,9 @@ type Config struct {
 	Shell       []string `json:"Shell,omitempty"`
 }
 
+// Runtime is an OCI runtime by the name that a user called it.
+type Runtime struct{ Name, Path string }
+
 // HostConfig is what of the host the container sees and uses.
 type HostConfig struct {
 	Binds []Bind `json:",omitempty"`
@@ -84,6 +87,11 @@ type HostConfig struct {
 	ShmSize    int64    `json:",omitempty"` // bytes; 0 means 64 MiB
 	Log        LogConfig
 	Resources  Resources `json:",omitzero"`
+	Access     Access    `json:",omitzero"`
+	// Runtime is the OCI runtime that the user named and where it is; the zero Runtime is the store's own.
+	Runtime Runtime `json:",omitzero"`
+	// ContainerIDFile is where the user wanted the id written.
+	ContainerIDFile string `json:",omitempty"`
 	// ConsoleWidth and ConsoleHeight are the terminal's size at the start; 0 is unknown.
 	ConsoleWidth, ConsoleHeight uint16 `json:",omitempty"`
 }
@@ -95,15 +103,6 @@ type Bind struct {
 	ReadOnly    bool
 	// CreateSource makes a missing source a directory, as docker's -v does and --mount does not.
 	CreateSource bool
-}
-
-// LogConfig says how the container's output is kept.
-type LogConfig struct {
-	// Driver is "json-file" (also when empty) or "none".
-	Driver string `json:",omitempty"`
-	// MaxSize in bytes starts a new file (0: 10 MiB, negative: never); MaxFiles are kept (0: 3).
-	MaxSize  int64 `json:",omitempty"`
-	MaxFiles int   `json:",omitempty"`
 }
 
 // Volume is an anonymous volume at a container path.

@@ -258,7 +258,7 @@ func (r Resources) blockIO() *specs.LinuxBlockIO {
 }
 
 // set is the value for the runtime: nil for what was not set.
-func set(n int64) *int64 {
+func set[T int | int64](n T) *T {
 	if n == 0 {
 		return nil
 	}

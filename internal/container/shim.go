@@ -142,7 +142,7 @@ func starterAttachment() (net.Conn, error) {
 func (v *supervision) serve(ctx context.Context, c *control, told func(error)) (int, error) {
 	rec := &v.rec
 	if path := v.s.LogPath(*rec); path != "" {
-		log, err := openLog(path, rec.Host.Log)
+		log, err := openLog(path, rec.Host.Log, rec.Host.Log.attributes(rec.Config))
 		if err != nil {
 			return 0, err
 		}
@@ -176,7 +176,7 @@ func (v *supervision) serve(ctx context.Context, c *control, told func(error)) (
 	c.hub.drain(outputs, drained, drainTime)
 	code = v.lookBack(code)
 	rec.State.OOMKilled = v.group != nil && v.group.OOMKills() > 0
-	if err := v.s.opt.Runtime.Delete(ctx, rec.ID, true); err != nil {
+	if err := v.s.runtime(*rec).Delete(ctx, rec.ID, true); err != nil {
 		return code, nil // the next start deletes it, and says why if it cannot
 	}
 	return code, nil
@@ -195,7 +195,7 @@ func (v *supervision) launch(ctx context.Context, c *control) (pid int, outputs 
 		return 0, nil, err
 	}
 	err = v.inMounts(func(bundle string) (err error) {
-		pid, c.console, err = v.s.opt.Runtime.Start(ctx, v.rec.ID, bundle, stdio)
+		pid, c.console, err = v.s.runtime(v.rec).Start(ctx, v.rec.ID, bundle, stdio)
 		if err != nil {
 			_ = runtime.Examine(bundle, 0, err) // what it finds is in err
 		}

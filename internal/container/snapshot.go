@@ -58,7 +58,7 @@ func (s *Store) frozen(ctx context.Context, rec Record, noPause bool, fn func() 
 	if err := s.freezable(rec); err != nil {
 		return errdef.WithHint(fmt.Errorf("its processes cannot stand still meanwhile: %w", err), "stop it first, or copy its files as they come: commit --pause=false")
 	}
-	if err := s.opt.Runtime.Pause(ctx, rec.ID); err != nil {
+	if err := s.runtime(rec).Pause(ctx, rec.ID); err != nil {
 		return err
 	}
 	err := fn()
@@ -68,7 +68,7 @@ func (s *Store) frozen(ctx context.Context, rec Record, noPause bool, fn func() 
 		if cur, err := s.records.Get(rec.ID); err == nil && cur.State.Status == Paused {
 			return nil // somebody paused it meanwhile
 		}
-		return s.opt.Runtime.Resume(ctx, rec.ID)
+		return s.runtime(rec).Resume(ctx, rec.ID)
 	}))
 }
 

@@ -87,6 +87,16 @@ func (s *Store) Upper(id string) string { return filepath.Join(s.Dir(id), "upper
 // RunDir is the container's directory on the tmpfs: bundle/, rootfs/, ctl.sock, lock.
 func (s *Store) RunDir(id string) string { return filepath.Join(s.opt.Place.Run, ShortID(id)) }
 
+// runtime is the OCI runtime of a container.
+func (s *Store) runtime(rec Record) *runtime.Runtime {
+	if rec.Host.Runtime.Path == "" {
+		return s.opt.Runtime
+	}
+	own := *s.opt.Runtime
+	own.Path = rec.Host.Runtime.Path
+	return &own
+}
+
 // Lookup finds the container that ref names: by name, by id, by an unambiguous beginning of an id.
 func (s *Store) Lookup(ctx context.Context, ref string) (Record, error) {
 	id, err := s.resolve(strings.TrimPrefix(ref, "/"))

@@ -214,7 +214,7 @@ func (s *Store) runHere(ctx context.Context, id string, o StartOptions) (Result,
 	}
 	if err == nil {
 		err = v.inMounts(func(bundle string) (err error) {
-			code, err = s.opt.Runtime.Run(ctx, id, bundle, wires.stdio, func(pid int) {
+			code, err = s.runtime(v.rec).Run(ctx, id, bundle, wires.stdio, func(pid int) {
 				wires.begin()
 				if v.started(ctx, pid, false) == nil && proxy != nil {
 					proxy.forward(func(sig os.Signal) { s.proxied(v.rec, sig) })

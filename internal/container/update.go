@@ -51,7 +51,7 @@ func (s *Store) apply(ctx context.Context, rec Record) error {
 	if _, err := cgroup.Machine().Of(rec.State.Pid, rec.ID); err != nil {
 		return fmt.Errorf("%w: %w", err, errdef.ErrUnsupported)
 	}
-	return s.opt.Runtime.Update(ctx, rec.ID, s.limits(rec.Host.Resources))
+	return s.runtime(rec).Update(ctx, rec.ID, s.limits(rec.Host.Resources))
 }
 
 // with gives r with what u sets, by docker's rules.

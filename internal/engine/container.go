@@ -24,10 +24,16 @@ type CreateOptions struct {
 	Name     string
 	Config   container.Config
 	Host     container.HostConfig
+	// Runtime and LogDriver are names, LogOpts the driver's options; empty ones are as strata.toml says.
+	Runtime, LogDriver string
+	LogOpts            map[string]string
 }
 
 // Create makes a container of an image.
 func (e *Engine) Create(ctx context.Context, o CreateOptions) (container.Record, error) {
+	if err := e.complete(&o); err != nil {
+		return container.Record{}, err
+	}
 	img, err := e.imageFor(ctx, o)
 	if err != nil {
 		return container.Record{}, err

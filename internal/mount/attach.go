@@ -22,6 +22,26 @@ func CloneRoot(ns *os.File) (*os.File, error) {
 	return tree, err
 }
 
+// CloneAt gives a copy of the mount at path in the mount namespace ns, in which nothing but mount points is followed: links
+// there are laid by others.
+func CloneAt(ns *os.File, path string) (*os.File, error) {
+	var tree *os.File
+	err := Join(ns, func() error {
+		at, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_DIRECTORY, Resolve: unix.RESOLVE_NO_SYMLINKS})
+		if err != nil {
+			return fmt.Errorf("%s in a mount namespace: %w", path, classify(err))
+		}
+		defer unix.Close(at)
+		fd, err := unix.OpenTree(at, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+		if err != nil {
+			return fmt.Errorf("%s in a mount namespace: %w", path, classify(err))
+		}
+		tree = os.NewFile(uintptr(fd), path)
+		return nil
+	})
+	return tree, err
+}
+
 // Attach mounts a copy made by [CloneRoot] at the directory target.
 func Attach(tree *os.File, target string) error {
 	err := unix.MoveMount(int(tree.Fd()), "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/profiles/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"strata/internal/errdef"
 )
 
 // profiles holds the profiles made so far by capability list: the steps of a build share one.
@@ -29,4 +31,19 @@ func defaultSeccomp(caps []string) (*specs.LinuxSeccomp, error) {
 	p.Architectures = slices.DeleteFunc(p.Architectures, func(a specs.Arch) bool { return a == specs.ArchX32 })
 	profiles.Store(key, p)
 	return p, nil
+}
+
+// LoadSeccomp gives a profile in moby's form, or the runtime-spec's, for a process with these capabilities.
+func LoadSeccomp(profile string, caps []string) (*specs.LinuxSeccomp, error) {
+	p, err := seccomp.LoadProfile(profile, &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: caps}}})
+	if err != nil {
+		return nil, fmt.Errorf("seccomp profile: %w: %w", err, errdef.ErrInvalid)
+	}
+	return p, nil
+}
+
+// CheckSeccomp says what is wrong with a profile.
+func CheckSeccomp(profile string) error {
+	_, err := LoadSeccomp(profile, AllCaps())
+	return err
 }

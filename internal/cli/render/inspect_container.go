@@ -71,41 +71,50 @@ type HealthResult struct {
 
 // HostConfig is what a container was given of this machine.
 type HostConfig struct {
-	Binds           []string
-	ContainerIDFile string
-	LogConfig       LogConfig
-	NetworkMode     string
-	PortBindings    map[string][]PortBinding
-	RestartPolicy   RestartPolicy
-	AutoRemove      bool
-	CapAdd          []string
-	CapDrop         []string
-	CgroupnsMode    string
-	DNS             []string `json:"Dns"`
-	DNSOptions      []string `json:"DnsOptions"`
-	DNSSearch       []string `json:"DnsSearch"`
-	ExtraHosts      []string
-	GroupAdd        []string
-	IpcMode         string
-	PidMode         string
-	Privileged      bool
-	PublishAllPorts bool
-	ReadonlyRootfs  bool
-	SecurityOpt     []string
-	Tmpfs           map[string]string `json:",omitempty"`
-	UTSMode         string
-	UsernsMode      string
-	ShmSize         int64
-	Runtime         string
-	CPUShares       int64 `json:"CpuShares"`
-	Memory          int64
-	NanoCPUs        int64 `json:"NanoCpus"`
-	MemorySwap      int64
-	PidsLimit       *int64
-	Ulimits         []Ulimit
-	MaskedPaths     []string
-	ReadonlyPaths   []string
-	Init            *bool `json:",omitempty"`
+	Binds             []string
+	ContainerIDFile   string
+	Annotations       map[string]string `json:",omitempty"`
+	CgroupParent      string
+	Cgroup            string
+	Devices           []DeviceMapping
+	DeviceCgroupRules []string
+	DeviceRequests    []DeviceRequest
+	OomScoreAdj       int
+	Sysctls           map[string]string `json:",omitempty"`
+	VolumesFrom       []string
+	LogConfig         LogConfig
+	NetworkMode       string
+	PortBindings      map[string][]PortBinding
+	RestartPolicy     RestartPolicy
+	AutoRemove        bool
+	CapAdd            []string
+	CapDrop           []string
+	CgroupnsMode      string
+	DNS               []string `json:"Dns"`
+	DNSOptions        []string `json:"DnsOptions"`
+	DNSSearch         []string `json:"DnsSearch"`
+	ExtraHosts        []string
+	GroupAdd          []string
+	IpcMode           string
+	PidMode           string
+	Privileged        bool
+	PublishAllPorts   bool
+	ReadonlyRootfs    bool
+	SecurityOpt       []string
+	Tmpfs             map[string]string `json:",omitempty"`
+	UTSMode           string
+	UsernsMode        string
+	ShmSize           int64
+	Runtime           string
+	CPUShares         int64 `json:"CpuShares"`
+	Memory            int64
+	NanoCPUs          int64 `json:"NanoCpus"`
+	MemorySwap        int64
+	PidsLimit         *int64
+	Ulimits           []Ulimit
+	MaskedPaths       []string
+	ReadonlyPaths     []string
+	Init              *bool `json:",omitempty"`
 
 	BlkioWeight       uint16
 	CPUPeriod         int64 `json:"CpuPeriod"`
@@ -125,6 +134,15 @@ type LogConfig struct {
 type PortBinding struct {
 	HostIP   string `json:"HostIp"`
 	HostPort string
+}
+
+// DeviceMapping is a device of the host in a container.
+type DeviceMapping struct{ PathOnHost, PathInContainer, CgroupPermissions string }
+
+// DeviceRequest are devices by the names of the Container Device Interface.
+type DeviceRequest struct {
+	Driver    string
+	DeviceIDs []string
 }
 
 // RestartPolicy says when a container that ended is started again.

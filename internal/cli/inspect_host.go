@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"cmp"
+	"maps"
+
+	"strata/internal/cli/render"
+	"strata/internal/container"
+	"strata/internal/runtime"
+)
+
+func hostConfigDocument(rec container.Record) render.HostConfig {
+	h := rec.Host
+	doc := render.HostConfig{
+		LogConfig: render.LogConfig{Type: "json-file", Config: map[string]string{}}, NetworkMode: h.Network, AutoRemove: h.AutoRemove,
+		CapAdd: h.CapAdd, CapDrop: h.CapDrop, ExtraHosts: h.ExtraHosts, Privileged: h.Privileged, ContainerIDFile: h.ContainerIDFile,
+		ReadonlyRootfs: h.ReadonlyRootfs, Tmpfs: h.Tmpfs, ShmSize: cmp.Or(h.ShmSize, 64<<20), Runtime: cmp.Or(h.Runtime.Name, "strata-runc"),
+		RestartPolicy: render.RestartPolicy{Name: "no"},
+	}
+	doc.DNS, doc.DNSSearch, doc.DNSOptions = h.DNS, h.DNSSearch, h.DNSOptions
+	accessDocument(&doc, h.Access)
+	r := h.Resources
+	doc.CPUShares, doc.Memory, doc.NanoCPUs, doc.MemorySwap, doc.MemoryReservation = r.CPUShares, r.Memory, r.NanoCPUs, r.MemorySwap, r.MemoryReservation
+	doc.CPUPeriod, doc.CPUQuota, doc.CpusetCpus, doc.CpusetMems = r.CPUPeriod, r.CPUQuota, r.CpusetCpus, r.CpusetMems
+	doc.PidsLimit, doc.BlkioWeight = r.PidsLimit, r.BlkioWeight
+	if h.Log.Driver != "" {
+		doc.LogConfig.Type = h.Log.Driver
+	}
+	maps.Copy(doc.LogConfig.Config, h.Log.Options)
+	if h.Init {
+		doc.Init = &h.Init
+	}
+	doc.PortBindings, doc.PublishAllPorts = askedPorts(h), h.PublishAll
+	for _, b := range h.Binds {
+		doc.Binds = append(doc.Binds, b.Source+":"+b.Destination+bindMode(b))
+	}
+	return doc
+}
+
+// accessDocument tells what of the machine a container reaches. Of secrets nothing is told.
+func accessDocument(doc *render.HostConfig, a container.Access) {
+	doc.GroupAdd, doc.SecurityOpt, doc.Sysctls, doc.OomScoreAdj, doc.Annotations = a.GroupAdd, a.SecurityOpt, a.Sysctls, a.OOMScoreAdj, a.Annotations
+	doc.IpcMode, doc.PidMode, doc.UTSMode, doc.UsernsMode, doc.CgroupParent = cmp.Or(a.IPC, "private"), a.PID, a.UTS, a.Userns, a.CgroupParent
+	doc.CgroupnsMode = cmp.Or(a.Cgroupns, defaultCgroupns())
+	doc.DeviceCgroupRules = a.DeviceRules
+	for _, d := range a.Devices {
+		doc.Devices = append(doc.Devices, render.DeviceMapping{PathOnHost: d.Path, PathInContainer: d.Container, CgroupPermissions: d.Permissions})
+	}
+	if len(a.CDI) > 0 {
+		doc.DeviceRequests = []render.DeviceRequest{{Driver: "cdi", DeviceIDs: a.CDI}}
+	}
+	for _, u := range a.Ulimits {
+		doc.Ulimits = append(doc.Ulimits, render.Ulimit{Name: u.Name, Hard: u.Hard, Soft: u.Soft})
+	}
+}
+
+// defaultCgroupns is docker's: with version 1 of control groups the machine's namespace, which no container can leave its place in.
+func defaultCgroupns() string {
+	if runtime.UnifiedCgroups() {
+		return "private"
+	}
+	return "host"
+}

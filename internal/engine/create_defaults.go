@@ -1,0 +1,121 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+
+	"strata/internal/config"
+	"strata/internal/container"
+	"strata/internal/errdef"
+	"strata/internal/runtime"
+)
+
+// complete fills in what the flags leave open with what strata.toml says of new containers.
+func (e *Engine) complete(o *CreateOptions) error {
+	c, err := e.Config()
+	if err != nil {
+		return err
+	}
+	if o.Host.Log, err = chosenLog(c, o); err != nil {
+		return err
+	}
+	if o.Host.Runtime, err = chosenRuntime(c, o.Runtime); err != nil {
+		return err
+	}
+	if err := addUlimits(c, &o.Host.Access); err != nil {
+		return err
+	}
+	return secure(c, &o.Host.Access)
+}
+
+// chosenLog is the log of a new container. Bounds in strata.toml are json-file's.
+func chosenLog(c *config.Config, o *CreateOptions) (container.LogConfig, error) {
+	driver, given := o.LogDriver, o.LogDriver != ""
+	if !given {
+		driver = c.Log.Driver
+	}
+	opts := map[string]string{}
+	if driver == "json-file" {
+		opts["max-size"], opts["max-file"] = c.Log.MaxSize, strconv.Itoa(c.Log.MaxFile)
+	}
+	if _, err := container.ParseLog(driver, opts); err != nil && !given {
+		return container.LogConfig{}, c.Fault("log", err)
+	}
+	maps.Copy(opts, o.LogOpts)
+	log, err := container.ParseLog(driver, opts)
+	log.Options = o.LogOpts
+	return log, err
+}
+
+// chosenRuntime is the OCI runtime of a new container, the zero Runtime for the store's own.
+func chosenRuntime(c *config.Config, name string) (container.Runtime, error) {
+	origin := ""
+	if name == "" {
+		name, origin = c.Runtime, "runtime"
+	}
+	if name == "" {
+		return container.Runtime{}, nil
+	}
+	program := name
+	if path := c.Runtimes[name]; path != "" {
+		program, origin = path, "runtimes."+name
+	}
+	r, err := runtime.Find(program)
+	if err != nil {
+		names := slices.Sorted(maps.Keys(c.Runtimes))
+		for _, r := range runtime.Installed() {
+			names = append(names, r.Name())
+		}
+		err = errdef.WithHint(fmt.Errorf("unknown or invalid runtime name: %s: %w", name, err), fmt.Sprintf("the runtimes that there are: %v", names))
+		if origin != "" {
+			err = c.Fault(origin, err)
+		}
+		return container.Runtime{}, err
+	}
+	return container.Runtime{Name: name, Path: r.Path}, nil
+}
+
+// addUlimits adds the limits that no flag names.
+func addUlimits(c *config.Config, a *container.Access) error {
+	for _, name := range slices.Sorted(maps.Keys(c.Ulimits)) {
+		u, err := container.ParseUlimit(name + "=" + c.Ulimits[name])
+		if err != nil {
+			return c.Fault("ulimits."+name, err)
+		}
+		if !slices.ContainsFunc(a.Ulimits, func(o container.Ulimit) bool { return o.Name == name }) {
+			a.Ulimits = append(a.Ulimits, u)
+		}
+	}
+	return nil
+}
+
+// secure applies the machine's rules where --security-opt says nothing of them.
+func secure(c *config.Config, a *container.Access) error {
+	var opts []string
+	if c.Security.NoNewPrivileges && !mentions(a.SecurityOpt, "no-new-privileges") {
+		opts = append(opts, "no-new-privileges")
+	}
+	if c.Security.Seccomp != "builtin" && !mentions(a.SecurityOpt, "seccomp") {
+		opts = append(opts, "seccomp="+c.Security.Seccomp)
+	}
+	if len(opts) == 0 {
+		return nil
+	}
+	s, err := container.ParseSecurity(slices.Concat(opts, a.SecurityOpt), os.ReadFile)
+	if err != nil {
+		return c.Fault("security", errors.Unwrap(err))
+	}
+	a.Security, a.SecurityOpt = s, slices.Concat(opts, a.SecurityOpt)
+	return nil
+}
+
+// mentions reports whether one of the options is of that kind.
+func mentions(opts []string, kind string) bool {
+	return slices.ContainsFunc(opts, func(o string) bool {
+		return o == kind || len(o) > len(kind) && o[:len(kind)] == kind && (o[len(kind)] == '=' || o[len(kind)] == ':')
+	})
+}
