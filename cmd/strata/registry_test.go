@@ -3,15 +3,23 @@
 package main_test
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"strata/internal/reference"
+	"strata/internal/remote"
 )
 
 // The one user that a registry with a door lets in.
@@ -21,16 +29,17 @@ const (
 	registryToken  = "a-token-for-ann"
 )
 
-// startRegistry NAME [basic|token|cut|forged]: serves an empty registry on loopback until the script ends and puts its
+// startRegistry NAME [basic|token|cut|forged|lists]: serves an empty registry on loopback until the script ends and puts its
 // host:port into the environment. With basic or token it is ann's, and her password is s3cret. With cut every answer with a
-// blob breaks off after a while; with forged the blobs of layers are not what they should be.
+// blob breaks off after a while; with forged the blobs of layers are not what they should be. With lists it lists referrers.
 func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: registry NAME [basic|token|cut|forged]")
+		ts.Fatalf("usage: registry NAME [basic|token|cut|forged|lists]")
 	}
-	h := http.Handler(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	lists := len(args) == 2 && args[1] == "lists"
+	h := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(lists))
 	switch {
-	case len(args) == 1:
+	case len(args) == 1, lists:
 	case args[1] == "cut", args[1] == "forged":
 		h = badLine(args[1], h)
 	default:
@@ -95,4 +104,48 @@ func badLine(kind string, next http.Handler) http.Handler {
 		}
 		w.Write(body)
 	})
+}
+
+// attach REF TYPE: pushes a small artifact of the type about the image that REF stands for in a registry, as a tool for
+// signatures would.
+func attach(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: attach HOST/REPOSITORY:TAG TYPE")
+	}
+	ref, err := reference.Parse(args[0])
+	ts.Check(err)
+	c := remote.New(remote.Options{HostDirs: []string{}})
+	ctx := context.Background()
+	subject, err := c.Head(ctx, ref)
+	ts.Check(err)
+	blob := func(mediaType, text string) ocispec.Descriptor {
+		desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromString(text), Size: int64(len(text))}
+		ts.Check(c.PutBlob(ctx, ref, desc, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }))
+		return desc
+	}
+	raw, err := json.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: args[1],
+		Config: blob("application/vnd.oci.empty.v1+json", "{}"), Layers: []ocispec.Descriptor{blob("text/plain", args[1])}, Subject: &subject,
+	})
+	ts.Check(err)
+	d, err := c.PutManifest(ctx, ref.Repository(), ocispec.MediaTypeImageManifest, raw)
+	ts.Check(err)
+	ts.Check(c.Attach(ctx, ref, subject.Digest, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: d, Size: int64(len(raw)), ArtifactType: args[1]}))
+}
+
+// referrers REF N: the registry lists N documents about the image that REF stands for.
+func referrers(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: referrers HOST/REPOSITORY:TAG NUMBER")
+	}
+	ref, err := reference.Parse(args[0])
+	ts.Check(err)
+	c := remote.New(remote.Options{HostDirs: []string{}})
+	subject, err := c.Head(context.Background(), ref)
+	ts.Check(err)
+	list, err := c.Referrers(context.Background(), ref, subject.Digest)
+	ts.Check(err)
+	if (strconv.Itoa(len(list)) == args[1]) == neg {
+		ts.Fatalf("%s has %d referrers", args[0], len(list))
+	}
 }

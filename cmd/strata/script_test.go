@@ -172,6 +172,8 @@ func runScripts(t *testing.T, dir string, b *bed) {
 			"sameset":    sameset,
 			"mkbig":      mkbig,
 			"registry":   startRegistry,
+			"attach":     attach,
+			"referrers":  referrers,
 			"terminal":   terminalCommand,
 			"mkelf":      mkelf,
 			"fileserver": fileServer,

@@ -5,15 +5,22 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
 
 	"strata/internal/errdef"
 )
 
 // dirWriter writes members as files below a directory. The names are this package's own. A file is whole or absent.
 type dirWriter struct {
-	root    string
+	root string
+
+	mu      sync.Mutex
 	written map[string]bool
 }
+
+func newDirWriter(root string) *dirWriter { return &dirWriter{root: root, written: map[string]bool{}} }
 
 func (d *dirWriter) dir(name string) error { return os.MkdirAll(filepath.Join(d.root, name), 0o755) }
 
@@ -35,10 +42,9 @@ func (d *dirWriter) copy(name string, size int64, r io.Reader) error {
 }
 
 func (d *dirWriter) put(name string, fill func(f *os.File) error) error {
-	if d.written[name] {
+	if d.wrote(name) {
 		return nil
 	}
-	d.written[name] = true
 	target := filepath.Join(d.root, name)
 	f, err := os.CreateTemp(filepath.Dir(target), ".strata-*")
 	if err != nil {
@@ -56,8 +62,35 @@ func (d *dirWriter) put(name string, fill func(f *os.File) error) error {
 	}
 	if err != nil {
 		os.Remove(f.Name())
+		return err
 	}
-	return err
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.written[name] = true
+	return nil
+}
+
+func (d *dirWriter) wrote(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.written[name]
+}
+
+// has takes a file that was there before for what its name says only if its bytes are that.
+func (d *dirWriter) has(name string, size int64) bool {
+	if d.wrote(name) {
+		return true
+	}
+	f, err := os.Open(filepath.Join(d.root, name))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() || st.Size() != size {
+		return false
+	}
+	got, err := digest.FromReader(f)
+	return err == nil && blobName(got) == name
 }
 
 func (d *dirWriter) close() error { return nil }

@@ -144,6 +144,7 @@ func (x *indexer) file(h *tar.Header) (member, error) {
 		if x.out.spool, err = os.CreateTemp(dir, "load-*"); err != nil {
 			return member{}, err
 		}
+		os.Remove(x.out.spool.Name()) // it lives as long as it is open
 	}
 	n, err := io.Copy(x.out.spool, x.tr)
 	if err != nil {

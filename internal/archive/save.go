@@ -121,6 +121,8 @@ type output interface {
 	dir(name string) error
 	file(name string, data []byte) error
 	copy(name string, size int64, r io.Reader) error
+	// has reports whether the member is there, with that size.
+	has(name string, size int64) bool
 	close() error
 }
 
@@ -133,7 +135,7 @@ func SaveDir(ctx context.Context, dir string, items []Item, layers LayerReader, 
 		return fmt.Errorf("archive format %s in a directory: %w", o.Format, errdef.ErrUnsupported)
 	}
 	_, perLayer := o.split()
-	s := &saver{out: &dirWriter{root: dir, written: map[string]bool{}}, layers: layers, o: o, compression: perLayer, written: map[oci.DiffID]ocispec.Descriptor{}}
+	s := &saver{out: newDirWriter(dir), layers: layers, o: o, compression: perLayer, written: map[oci.DiffID]ocispec.Descriptor{}}
 	return s.save(ctx, mergeItems(items))
 }
 

@@ -57,7 +57,7 @@ func (t *tarSource) close() error {
 	if t.spool == nil {
 		return nil
 	}
-	return errors.Join(t.spool.Close(), os.Remove(t.spool.Name()))
+	return t.spool.Close()
 }
 
 // dirSource is an OCI layout in a directory. Links are followed as long as they stay inside.

@@ -46,4 +46,6 @@ func (t *tarWriter) copy(name string, size int64, r io.Reader) error {
 	return err
 }
 
+func (t *tarWriter) has(name string, _ int64) bool { return t.written[name] }
+
 func (t *tarWriter) close() error { return t.tw.Close() }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"strata/internal/archive"
+	"strata/internal/atomicfile"
 	"strata/internal/engine"
 	"strata/internal/errdef"
 	"strata/internal/oci"
@@ -63,19 +64,10 @@ func (a *app) output(name string, fn func(w io.Writer) error) error {
 	if _, err := os.Stat(filepath.Dir(name)); err != nil {
 		return fmt.Errorf("invalid output path: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".strata-*")
-	if err != nil {
+	if err := atomicfile.Stream(name, 0o600, fn); err != nil {
 		return fmt.Errorf("output %s: %w", name, err)
 	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	err = errors.Join(fn(w), w.Flush(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return nil
 }
 
 func (a *app) load() *cobra.Command {

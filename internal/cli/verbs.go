@@ -92,7 +92,7 @@ func wantsAll(word string) bool {
 }
 
 func (a *app) imageGroup() *cobra.Command {
-	return a.group("image", "Work with images", a.build(), a.history(), a.importImage(), a.inspectKind("image"), a.load(),
+	return a.group("image", "Work with images", a.build(), a.imageCopy(), a.history(), a.importImage(), a.inspectKind("image"), a.load(),
 		named(a.images(), "ls [OPTIONS] [REPOSITORY[:TAG]]", "list"), a.imagePrune(), a.pull(), a.push(), named(a.rmi(), "rm [OPTIONS] IMAGE [IMAGE...]", "remove"), a.save(), a.tag())
 }
 

@@ -28,7 +28,7 @@ func floorOf() map[string]string {
 		"2":  {"internal/content", "internal/layer", "internal/record", "internal/graph", "internal/dockerfile"},
 		"2b": {"internal/rootfs", "internal/event", "internal/program"},
 		"3":  {"internal/image", "internal/runtime", "internal/remote", "internal/network", "internal/fetch"},
-		"4":  {"internal/build", "internal/container", "internal/archive", "internal/base", "internal/doctor"},
+		"4":  {"internal/build", "internal/container", "internal/archive", "internal/base", "internal/doctor", "internal/ship"},
 		"5":  {"internal/engine"},
 		"5b": {"scripts/buildkit"}, // for the programs beside strata
 		"6":  {"internal/cli/render"},

@@ -64,10 +64,10 @@ func ParseIndex(raw []byte) (*ocispec.Index, error) {
 	return &x, nil
 }
 
-// Images are the descriptors of an index that are images: attestations and the like left out.
+// Images are the descriptors of an index that are images: attestations, other artifacts and the like left out.
 func Images(all []ocispec.Descriptor) []ocispec.Descriptor {
 	return slices.DeleteFunc(slices.Clone(all), func(d ocispec.Descriptor) bool {
-		return d.Annotations[referenceTypeAnnotation] != "" || d.Platform != nil && d.Platform.OS == "unknown"
+		return d.ArtifactType != "" || d.Annotations[referenceTypeAnnotation] != "" || d.Platform != nil && d.Platform.OS == "unknown"
 	})
 }
 

@@ -6,9 +6,8 @@ import (
 	"sync"
 	"time"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"strata/internal/errdef"
+	"strata/internal/oci"
 	"strata/internal/reference"
 )
 
@@ -40,11 +39,7 @@ func New(o Options) *Client {
 }
 
 // Document is a manifest or index as a registry gave it.
-type Document struct {
-	// Descriptor has the media type, the digest and the size of Raw.
-	Descriptor ocispec.Descriptor
-	Raw        []byte
-}
+type Document = oci.Document
 
 // site gives the places where a registry is asked.
 func (c *Client) site(registry string) (*site, error) {

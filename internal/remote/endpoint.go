@@ -24,10 +24,11 @@ const (
 	canPull    capability = 1 << iota // manifests and blobs by digest
 	canResolve                        // tags
 	canPush
+	canRefer // lists of referrers
 )
 
 const (
-	canAll = canPull | canResolve | canPush
+	canAll = canPull | canResolve | canPush | canRefer
 
 	downTime     = time.Minute     // for which a mirror that could not be reached is left alone
 	probeTimeout = 3 * time.Second // for finding out whether a loopback port speaks TLS
@@ -76,6 +77,8 @@ type request struct {
 	body func() (io.ReadCloser, error)
 	size int64 // of body, -1 if it is not known
 	once bool  // body can be read only once
+	// check, of a list, looks at each page's answer before it is read. Nil finds nothing wrong.
+	check func(resp *http.Response) error
 
 	about subject
 }

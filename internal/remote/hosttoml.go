@@ -156,7 +156,8 @@ func capabilities(words []string) (capability, error) {
 			can |= canResolve
 		case "push":
 			can |= canPush
-		case "referrers": // nothing asks for referrers so far, so no host is asked that may not be
+		case "referrers":
+			can |= canRefer
 		default:
 			return 0, fmt.Errorf("capabilities: %.40q is not one of pull, resolve, push, referrers", w)
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -29,6 +30,9 @@ func accepted() []string {
 	return []string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, dockerList, dockerManifest}
 }
 
+// anything prefers what is known: some registries answer a mere */* with docker's schema 1.
+func anything() []string { return append(accepted(), "*/*;q=0.5") }
+
 // Head asks what a tag or digest stands for without fetching it.
 func (c *Client) Head(ctx context.Context, ref reference.Ref) (ocispec.Descriptor, error) {
 	ref = ref.Latest()
@@ -39,6 +43,12 @@ func (c *Client) Head(ctx context.Context, ref reference.Ref) (ocispec.Descripto
 func (c *Client) Manifest(ctx context.Context, ref reference.Ref) (Document, error) {
 	ref = ref.Latest()
 	return pull(ctx, c, ref, wanted(ref), func(e *endpoint) (Document, error) { return e.manifest(ctx, ref) })
+}
+
+// Any is Manifest for a document of whatever media type, for those who only pass it on.
+func (c *Client) Any(ctx context.Context, ref reference.Ref) (Document, error) {
+	ref = ref.Latest()
+	return pull(ctx, c, ref, wanted(ref), func(e *endpoint) (Document, error) { return e.document(ctx, ref, anything, anyType) })
 }
 
 // wanted is what an endpoint must be good for to be asked for ref: tags want more trust than digests.
@@ -102,8 +112,15 @@ func headDescriptor(resp *http.Response, ref reference.Ref) (ocispec.Descriptor,
 }
 
 func (e *endpoint) manifest(ctx context.Context, ref reference.Ref) (Document, error) {
+	return e.document(ctx, ref, accepted, decideType)
+}
+
+// document fetches what accept lists; decide finds its media type.
+func (e *endpoint) document(ctx context.Context, ref reference.Ref, accept func() []string, decide func(header string, raw []byte) (string, error)) (Document, error) {
 	what := "manifest for " + ref.Familiar()
-	resp, err := e.do(ctx, manifestRequest(http.MethodGet, ref))
+	r := manifestRequest(http.MethodGet, ref)
+	r.header = http.Header{"Accept": accept()}
+	resp, err := e.do(ctx, r)
 	if err != nil {
 		return Document{}, err
 	}
@@ -122,7 +139,7 @@ func (e *endpoint) manifest(ctx context.Context, ref reference.Ref) (Document, e
 	if said, err := oci.ParseDigest(resp.Header.Get("Docker-Content-Digest")); err == nil && said != d {
 		return Document{}, fmt.Errorf("%s: %s announced %s and sent %s: %w", what, e.name(), said, d, errdef.ErrCorrupt)
 	}
-	mediaType, err := decideType(contentType(resp), raw)
+	mediaType, err := decide(contentType(resp), raw)
 	if err != nil {
 		return Document{}, fmt.Errorf("%s: %s: %w", what, e.name(), err)
 	}
@@ -200,6 +217,21 @@ func decideType(header string, raw []byte) (string, error) {
 		return "", fmt.Errorf("it is no %s: %w", t, errdef.ErrInvalid)
 	}
 	return t, nil
+}
+
+// anyType is decideType that takes a type that is not known from the header, if the document does not contradict.
+func anyType(header string, raw []byte) (string, error) {
+	var doc struct {
+		MediaType string `json:"mediaType"`
+	}
+	if header == "" || strings.HasPrefix(header, dockerSchema1) || header == "application/json" || header == octets || known(header) ||
+		json.Unmarshal(raw, &doc) != nil {
+		return decideType(header, raw)
+	}
+	if doc.MediaType != "" && doc.MediaType != header {
+		return "", fmt.Errorf("it came as %.80s and calls itself %.80q: %w", header, doc.MediaType, errdef.ErrInvalid)
+	}
+	return header, nil
 }
 
 // PutManifest uploads a manifest or index under ref's tag, or its digest when ref has no tag.

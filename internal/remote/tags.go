@@ -54,6 +54,12 @@ func (e *endpoint) pages(ctx context.Context, r request, take func(raw []byte) (
 		if err != nil {
 			return err
 		}
+		if r.check != nil {
+			if err := r.check(resp); err != nil {
+				resp.Body.Close()
+				return err
+			}
+		}
 		if resp.StatusCode != http.StatusOK {
 			return e.refused(resp, r.about)
 		}
