@@ -18,7 +18,16 @@ import (
 // Strict reads a TOML document into what into points to. A key that has no place there is an error. Errors name file,
 // line and key.
 func Strict(file string, data []byte, into any) error {
-	err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(into)
+	return explained(file, toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(into))
+}
+
+// Foreign is [Strict] for a file of another program, which may have keys that mean nothing here.
+func Foreign(file string, data []byte, into any) error {
+	return explained(file, toml.Unmarshal(data, into))
+}
+
+// explained adds file, line and key to a decoder's error.
+func explained(file string, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -133,6 +133,13 @@ func (e *Engine) registrySettings(ctx context.Context) []config.Setting {
 	set, err := e.registries().Config(ctx)
 	for _, s := range set {
 		var says []string
+		if s.Registry == "" {
+			all = append(all, config.Setting{Name: "unqualified-search-registries", Value: "not used: a name without a registry is one of docker.io", Origin: s.File})
+			continue
+		}
+		if s.Blocked {
+			says = append(says, "blocked")
+		}
 		if len(s.Mirrors) > 0 {
 			says = append(says, "mirrors "+strings.Join(s.Mirrors, " "))
 		}
@@ -146,6 +153,23 @@ func (e *Engine) registrySettings(ctx context.Context) []config.Setting {
 	}
 	if err != nil {
 		all = append(all, config.Setting{Name: "registries", Value: "not all can be read: " + err.Error(), Origin: "hosts.toml"})
+	}
+	return append(all, e.accountSettings()...)
+}
+
+// accountSettings tells where credentials are kept, and nothing of them.
+func (e *Engine) accountSettings() []config.Setting {
+	var all []config.Setting
+	accounts, err := e.registries().Accounts()
+	for _, a := range accounts {
+		name := a.Registry
+		if name == "" {
+			name = "of other registries"
+		}
+		all = append(all, config.Setting{Name: "credentials " + name, Value: a.How, Origin: a.File})
+	}
+	if err != nil {
+		all = append(all, config.Setting{Name: "credentials", Value: "not all can be read: " + err.Error(), Origin: "config.json"})
 	}
 	return all
 }

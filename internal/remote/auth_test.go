@@ -380,3 +380,20 @@ func TestRedirectLosesCredentials(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is told of credentials is where they are, and nothing of them.
+func TestAccounts(t *testing.T) {
+	home := ownHome(t)
+	write(t, home+"/.docker/config.json", `{"auths":{"a.example":`+userEntry()+`,"https://index.docker.io/v1/":{"identitytoken":"deep secret"},"marked.example":{}},
+		"credsStore":"all","credHelpers":{"b.example":"one"}}`)
+	write(t, home+"/.config/containers/auth.json", `{"auths":{"a.example/team":{"auth":"c2VjcmV0OnNlY3JldA=="}}}`)
+	docker, podman := home+"/.docker/config.json", home+"/.config/containers/auth.json"
+	want := []Account{
+		{"b.example", "helper one", docker}, {"", "helper all", docker}, {"a.example", "password", docker},
+		{"docker.io", "identity token", docker}, {"a.example/team", "password", podman},
+	}
+	got, err := New(Options{HostDirs: []string{}}).Accounts()
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v\n got %v\nwant %v", err, got, want)
+	}
+}

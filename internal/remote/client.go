@@ -16,6 +16,11 @@ type Options struct {
 	// HostDirs are directories in the form of containerd's certs.d (HOST/hosts.toml, HOST/*.crt), the most important
 	// first. Nil: the usual places of this user and this machine.
 	HostDirs []string
+	// ConfFiles are files in the form of podman's registries.conf, those that count most last. Nil with HostDirs nil: the
+	// usual ones of this user and this machine.
+	ConfFiles []string
+	// Insecure allows plain HTTP, and certificates that nobody vouches for, of registries of which no file says anything.
+	Insecure bool
 	// UserAgent is sent with every request.
 	UserAgent string
 }
@@ -25,40 +30,58 @@ type Client struct {
 	opt   Options
 	pause time.Duration // before the first retry; each further one waits twice as long
 
+	conf func() (*registriesConf, error)
+
 	mu      sync.Mutex
-	sites   map[string]*site    // by registry
+	sites   map[string]*site    // by registry, and prefix in registries.conf
 	offered map[upload]*session // upload sessions that a refused mount left open
 }
 
 // New makes a client. Configuration is read when a registry is first asked.
 func New(o Options) *Client {
+	files := func() []string { return o.ConfFiles }
 	if o.HostDirs == nil {
 		o.HostDirs = defaultHostDirs()
+		if o.ConfFiles == nil {
+			files = defaultConfFiles
+		}
 	}
-	return &Client{opt: o, pause: firstPause, sites: map[string]*site{}, offered: map[upload]*session{}}
+	conf := sync.OnceValues(func() (*registriesConf, error) { return readConf(files()) })
+	return &Client{opt: o, conf: conf, pause: firstPause, sites: map[string]*site{}, offered: map[upload]*session{}}
 }
 
 // Document is a manifest or index as a registry gave it.
 type Document = oci.Document
 
-// site gives the places where a registry is asked.
+// site gives the places where a registry is asked that no more is said of than its name.
 func (c *Client) site(registry string) (*site, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := c.sites[registry]; s != nil {
-		return s, nil
-	}
-	s, err := c.newSite(registry)
+	return c.siteOf(reference.Ref{Domain: registry})
+}
+
+// siteOf gives the places where ref's repository is asked for.
+func (c *Client) siteOf(ref reference.Ref) (*site, error) {
+	conf, err := c.conf()
 	if err != nil {
 		return nil, err
 	}
-	c.sites[registry] = s
+	entry, found := conf.find(ref)
+	key := ref.Domain + " " + entry.prefix
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.sites[key]; s != nil {
+		return s, nil
+	}
+	s, err := c.newSite(ref.Domain, entry, found)
+	if err != nil {
+		return nil, err
+	}
+	c.sites[key] = s
 	return s, nil
 }
 
 // forPush gives the one endpoint that takes what is pushed to ref's registry.
 func (c *Client) forPush(ref reference.Ref) (*endpoint, error) {
-	s, err := c.site(ref.Domain)
+	s, err := c.siteOf(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +100,7 @@ func (c *Client) forPush(ref reference.Ref) (*endpoint, error) {
 // answers.
 func pull[T any](ctx context.Context, c *Client, ref reference.Ref, want capability, ask func(*endpoint) (T, error)) (T, error) {
 	var none T
-	s, err := c.site(ref.Domain)
+	s, err := c.siteOf(ref)
 	if err != nil {
 		return none, err
 	}

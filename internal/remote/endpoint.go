@@ -42,6 +42,8 @@ type endpoint struct {
 	can      capability
 	entry    hostEntry // that it was made from
 	mirror   bool
+	alias    *alias      // of repositories; nil leaves their names
+	keeper   string      // host under whose name the credentials are kept; "" for the usual rule
 	header   http.Header // sent to this host only
 	dirs     []string    // Options.HostDirs, for hints
 
@@ -89,7 +91,7 @@ func (e *endpoint) do(ctx context.Context, r request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := e.prover(r.repo).do(req, r.scopes)
+	resp, err := e.prover(e.alias.repo(r.repo)).do(req, e.alias.scopes(r.scopes))
 	if err != nil {
 		return nil, e.explain(ctx, err, r.about)
 	}
@@ -103,7 +105,11 @@ func (e *endpoint) build(ctx context.Context, r request) (*http.Request, error) 
 		if err != nil {
 			return nil, err
 		}
-		at = base.JoinPath(r.path)
+		path := r.path
+		if rest, ok := strings.CutPrefix(path, r.repo+"/"); ok && r.repo != "" {
+			path = e.alias.repo(r.repo) + "/" + rest
+		}
+		at = base.JoinPath(path)
 		at.RawQuery = e.query(r.query).Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, at.String(), nil)
@@ -133,7 +139,10 @@ func (e *endpoint) build(ctx context.Context, r request) (*http.Request, error) 
 
 // query adds the name of the registry that a mirror is asked for, as containerd does: one mirror can serve several.
 func (e *endpoint) query(q url.Values) url.Values {
-	if !e.mirror {
+	if from := q.Get("from"); from != "" && e.alias != nil {
+		q = url.Values{"from": {e.alias.repo(from)}, "mount": q["mount"]}
+	}
+	if !e.mirror || e.alias != nil {
 		return q
 	}
 	with := url.Values{"ns": {e.registry}}

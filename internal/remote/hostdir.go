@@ -125,7 +125,8 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 // Setting is what a configuration file says of one registry.
 type Setting struct {
-	// Registry is the host; "_default" stands for all that have no directory of their own.
+	// Registry is the host, or in a registries.conf the beginning of names; "_default" stands for all that have no directory
+	// of their own. "" tells that the file lists registries for names that have none, which strata does not use.
 	Registry string
 	// File says so.
 	File string
@@ -135,10 +136,12 @@ type Setting struct {
 	Mirrors []string
 	// Insecure are those of all these URLs that are plain HTTP or whose certificates are not verified.
 	Insecure []string
+	// Blocked: nothing may be asked of it.
+	Blocked bool
 }
 
-// Config lists what hosts.toml files say, sorted by registry. Files that cannot be read make the error; the settings of
-// the others are there nevertheless.
+// Config lists what hosts.toml files say, sorted by registry, then what registries.conf says, the longest names first. Files
+// that cannot be read make the error; the settings of the others are there nevertheless.
 func (c *Client) Config(ctx context.Context) ([]Setting, error) {
 	found := map[string]Setting{}
 	var failed []error
@@ -172,6 +175,11 @@ func (c *Client) Config(ctx context.Context) ([]Setting, error) {
 	for _, registry := range sortedKeys(found) {
 		list = append(list, found[registry])
 	}
+	conf, err := c.conf()
+	if err != nil {
+		failed = append(failed, err)
+	}
+	list = append(list, conf.settings()...)
 	return list, errors.Join(append(failed, ctx.Err())...)
 }
 

@@ -289,16 +289,8 @@ func TestClientCertificate(t *testing.T) {
 
 // TestPlainHTTPElsewhere holds that plain HTTP is only for loopback, unless a file says so.
 func TestPlainHTTPElsewhere(t *testing.T) {
-	ip := otherAddress(t)
-	l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
-	if err != nil {
-		t.Skipf("no listener at %s: %v", ip, err)
-	}
-	srv := &httptest.Server{Listener: l, Config: &http.Server{Handler: plainRegistry(), ReadHeaderTimeout: time.Minute, ErrorLog: quiet()}}
-	srv.Start()
-	defer srv.Close()
-	host, dir := l.Addr().String(), t.TempDir()
-	_, err = newClient(t, dir).Manifest(context.Background(), parse(t, host+"/app:1"))
+	host, dir := serveOn(t, otherAddress(t), plainRegistry()), t.TempDir()
+	_, err := newClient(t, dir).Manifest(context.Background(), parse(t, host+"/app:1"))
 	if !errors.Is(err, errdef.ErrUnavailable) || !strings.Contains(err.Error(), host+" speaks plain HTTP, not HTTPS") {
 		t.Fatal(err)
 	}
@@ -308,6 +300,19 @@ func TestPlainHTTPElsewhere(t *testing.T) {
 	}
 	write(t, file, "server = \"http://"+host+"\"\n")
 	suite(t, newClient(t, dir), host)
+}
+
+// serveOn is serve at an address that may be no loopback address.
+func serveOn(t *testing.T, ip string, h http.Handler) string {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
+	if err != nil {
+		t.Skipf("no listener at %s: %v", ip, err)
+	}
+	srv := &httptest.Server{Listener: l, Config: &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: quiet()}}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return l.Addr().String()
 }
 
 // otherAddress is an address of this machine that is not loopback.

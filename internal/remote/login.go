@@ -62,7 +62,11 @@ func (c *Client) Login(ctx context.Context, registry, user, secret string) (Logi
 func (c *Client) forget(registry string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.sites, registry)
+	for key := range c.sites {
+		if host, _, _ := strings.Cut(key, " "); host == registry {
+			delete(c.sites, key)
+		}
+	}
 }
 
 // loginName is the registry's host in what a person types after login: docker's config has URLs.
@@ -86,10 +90,12 @@ func loginName(s string) (string, error) {
 
 // prove shows the credentials to the registry.
 func (c *Client) prove(ctx context.Context, registry string, cred credential) error {
-	s, err := c.newSite(registry)
+	c.forget(registry)
+	s, err := c.site(registry)
 	if err != nil {
 		return err
 	}
+	defer c.forget(registry) // what is set below is for this proof only
 	e, asked := s.server, false
 	e.secrets = func(context.Context, *endpoint, string) (credential, error) {
 		asked = true

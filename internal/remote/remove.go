@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"oras.land/oras-go/v2/registry/remote/auth"
-
 	"strata/internal/reference"
 )
 
@@ -19,7 +17,7 @@ func (c *Client) Remove(ctx context.Context, ref reference.Ref) error {
 	about := subject{noun: "removal of " + ref.Familiar(), repo: ref.FamiliarName(), push: true}
 	resp, err := e.do(ctx, request{
 		method: http.MethodDelete, path: manifestPath(ref), repo: ref.Path, about: about,
-		scopes: []string{auth.ScopeRepository(ref.Path, auth.ActionDelete, auth.ActionPull, auth.ActionPush)},
+		scopes: []string{repositoryScope(ref.Path, "delete", "pull", "push")},
 	})
 	if err != nil {
 		return err

@@ -2,8 +2,11 @@ package remote
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
+
+	"strata/internal/errdef"
 )
 
 const (
@@ -29,18 +32,28 @@ func usual(registry string) place {
 	return p
 }
 
-// newSite reads the configuration for a registry.
-func (c *Client) newSite(registry string) (*site, error) {
+// newSite reads the configuration for a registry. entry is what registries.conf says of it, if it does: a hosts.toml for
+// that very registry counts more, but nothing unblocks what is blocked.
+func (c *Client) newSite(registry string, entry confEntry, found bool) (*site, error) {
+	if found && entry.blocked {
+		return nil, fmt.Errorf("registry %s: %s blocks %s: %w", registry, entry.file, entry.prefix, errdef.ErrDenied)
+	}
 	h, err := findHosts(c.opt.HostDirs, registry)
 	if err != nil {
 		return nil, err
 	}
+	if found && (h == nil || filepath.Base(filepath.Dir(h.file)) == defaultHost) {
+		return entry.site(c, registry)
+	}
 	if h == nil {
-		h = &hostsFile{server: hostEntry{can: canAll}}
+		h = &hostsFile{server: hostEntry{can: canAll, skipVerify: c.opt.Insecure}}
 	}
 	server := h.server
 	if server.at.host == "" {
 		server.at = usual(registry)
+		if c.opt.Insecure && h.file == "" {
+			server.at.scheme = "" // whichever it speaks
+		}
 	}
 	s := &site{}
 	for _, entry := range h.hosts {
@@ -80,7 +93,10 @@ func (c *Client) newEndpoint(registry string, entry hostEntry) (*endpoint, error
 // account is the name under which the credentials for an endpoint are kept: the registry's, but a mirror's own for a
 // mirror.
 func (e *endpoint) account() string {
-	if e.mirror {
+	switch {
+	case e.keeper != "":
+		return e.keeper
+	case e.mirror:
 		return e.host
 	}
 	return e.registry

@@ -17,8 +17,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	toml "github.com/pelletier/go-toml/v2"
 
+	"strata/internal/config"
 	"strata/internal/errdef"
 	"strata/internal/oci"
 	"strata/internal/reference"
@@ -88,7 +88,7 @@ func storageDir() string {
 			GraphRoot string `toml:"graphroot"`
 		} `toml:"storage"`
 	}
-	if raw, err := readStorageFile(file); err == nil && toml.Unmarshal(raw, &conf) == nil && conf.Storage.GraphRoot != "" {
+	if raw, err := readStorageFile(file); err == nil && config.Foreign(file, raw, &conf) == nil && conf.Storage.GraphRoot != "" {
 		return conf.Storage.GraphRoot
 	}
 	if system {
