@@ -19,7 +19,7 @@ import (
 
 // request is what a client of the control socket asks in its first line.
 type request struct {
-	Op            string // attach, resize
+	Op            string // attach, resize, resolve
 	In, Out, Err  bool   `json:",omitempty"`
 	Width, Height uint16 `json:",omitempty"`
 }
@@ -118,6 +118,8 @@ type control struct {
 	// stdinOnce closes the input when the client that wrote it ends its own.
 	stdinOnce bool
 	closeOnce sync.Once
+	// resolve starts to answer the container's questions for names.
+	resolve func() error
 }
 
 func (c *control) serve(l *net.UnixListener) {
@@ -154,6 +156,9 @@ func (c *control) handle(conn net.Conn) {
 		}
 		c.input(cl)
 	// An answer that cannot be sent is one that nobody waits for any more.
+	case "resolve":
+		_ = answer(conn, c.resolve())
+		conn.Close()
 	case "resize":
 		_ = answer(conn, c.resize(req.Width, req.Height))
 		conn.Close()

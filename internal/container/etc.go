@@ -105,30 +105,50 @@ func machineAddress(addr string, endpoints []network.Endpoint) string {
 	return "127.0.0.1"
 }
 
-// resolvers is the container's /etc/resolv.conf: what the user said, else this machine's. Servers at the machine's loopback
-// are none for a container with a loopback of its own.
+// resolvers is the container's /etc/resolv.conf: what the user said, else this machine's. Where names of networks are known, or this
+// machine has servers at its loopback only, its supervisor is asked.
 func resolvers(rec Record, n nets) string {
 	h := rec.Host
 	if h.Network == network.None {
 		return ""
 	}
 	c := parseResolv(hostFile("/etc/resolv.conf"))
-	if !n.host {
-		c.servers = slices.DeleteFunc(c.servers, onLoopback)
-		if len(c.servers) == 0 { // systemd-resolved keeps those that it asks itself here
-			c.servers = slices.DeleteFunc(parseResolv(hostFile("/run/systemd/resolve/resolv.conf")).servers, onLoopback)
-		}
-	}
-	if len(h.DNS) > 0 {
+	switch {
+	case n.resolve:
+		c.servers = []string{network.ResolverAddr}
+	case len(h.DNS) > 0:
 		c.servers = h.DNS
+	case !n.host:
+		c.servers = usableServers(h)
 	}
 	if len(h.DNSSearch) > 0 {
 		c.search = slices.DeleteFunc(slices.Clone(h.DNSSearch), func(d string) bool { return d == "." })
 	}
+	dots := func(o string) bool { return strings.HasPrefix(o, "ndots:") }
+	if n.resolve { // of this machine, for this machine's names
+		c.options = slices.DeleteFunc(c.options, dots)
+	}
 	if len(h.DNSOptions) > 0 {
-		c.options = h.DNSOptions
+		c.options = slices.Clone(h.DNSOptions)
+	}
+	if n.resolve && !slices.ContainsFunc(c.options, dots) {
+		c.options = append(c.options, "ndots:0")
 	}
 	return c.String()
+}
+
+// usableServers are the name servers that a container can ask itself: those that the user named, else those of this machine that
+// are not at its loopback.
+func usableServers(h HostConfig) []string {
+	if len(h.DNS) > 0 {
+		return h.DNS
+	}
+	for _, file := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} { // the second has those that systemd-resolved asks
+		if servers := slices.DeleteFunc(parseResolv(hostFile(file)).servers, onLoopback); len(servers) > 0 {
+			return servers
+		}
+	}
+	return nil
 }
 
 func onLoopback(server string) bool {

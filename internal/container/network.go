@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -106,6 +107,7 @@ type nets struct {
 	from      *Record
 	endpoints []network.Endpoint
 	host      bool // it is this machine's network, perhaps by way of another container
+	resolve   bool // names are asked for at the container's supervisor
 }
 
 // open gives the container its network and makes its ports reachable.
@@ -154,7 +156,52 @@ func (v *supervision) joinAll(ctx context.Context) error {
 		}
 		v.net.endpoints = append(v.net.endpoints, e)
 	}
+	if named(v.net.endpoints) || len(usableServers(v.rec.Host)) == 0 {
+		return v.resolve(ctx)
+	}
 	return nil
+}
+
+// named reports whether any of the networks knows names.
+func named(endpoints []network.Endpoint) bool {
+	return slices.ContainsFunc(endpoints, func(e network.Endpoint) bool { return e.Named })
+}
+
+// resolve answers the container's questions for names from now on.
+func (v *supervision) resolve(ctx context.Context) error {
+	v.resolver.mu.Lock()
+	defer v.resolver.mu.Unlock()
+	if v.resolver.stop != nil {
+		return nil
+	}
+	stop, err := v.s.opt.Networks.Resolve(ctx, v.net.sandbox, v.rec.ID, network.ResolveOptions{
+		Servers: v.rec.Host.DNS, Machine: func() []string { return parseResolv(hostFile("/etc/resolv.conf")).servers },
+	})
+	if err == nil {
+		v.resolver.stop = stop
+	}
+	return err
+}
+
+// resolver is what answers the container's questions, if anything does.
+type resolver struct {
+	mu   sync.Mutex
+	stop func()
+}
+
+func (r *resolver) running() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stop != nil
+}
+
+func (r *resolver) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stop != nil {
+		r.stop()
+		r.stop = nil
+	}
 }
 
 func (rec Record) owner() network.Owner {
@@ -211,6 +258,7 @@ func openSandbox(st State) (*network.Sandbox, error) {
 func (v *supervision) disconnect() error {
 	v.ports.Close()
 	v.ports = nil
+	v.resolver.close()
 	var err error
 	if len(v.net.endpoints) > 0 || v.rec.Host.OwnNetwork() {
 		err = v.s.opt.Networks.Release(v.rec.ID)
@@ -316,10 +364,30 @@ func (s *Store) joinRunning(ctx context.Context, rec Record, a network.Attachmen
 	if n := len(endpoints); n > 0 {
 		index = endpoints[n-1].Index + 1
 	}
-	if _, err := s.opt.Networks.Join(ctx, sb, rec.owner(), a, index); err != nil {
+	e, err := s.opt.Networks.Join(ctx, sb, rec.owner(), a, index)
+	if err != nil {
 		return err
 	}
+	if e.Named {
+		if err := s.startResolver(ctx, rec); err != nil {
+			return err
+		}
+	}
 	return s.renameHosts(rec)
+}
+
+// startResolver asks a running container's shim to answer its questions for names, and has them asked there. One in the foreground of
+// a command has no shim to ask: it keeps the servers that it was started with.
+func (s *Store) startResolver(ctx context.Context, rec Record) error {
+	if !rec.State.Shim {
+		return nil
+	}
+	conn, err := s.call(ctx, rec.ID, request{Op: "resolve"})
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	return os.WriteFile(filepath.Join(s.Dir(rec.ID), "resolv.conf"), []byte(resolvers(rec, nets{resolve: true})), 0o644)
 }
 
 // DisconnectNetwork takes a container out of a network, at once if it runs.

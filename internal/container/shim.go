@@ -116,7 +116,7 @@ func shim(ctx context.Context, a shimArgs, open func(Place) (*Store, error), tol
 	if a.Width > 0 {
 		v.rec.Host.ConsoleWidth, v.rec.Host.ConsoleHeight = a.Width, a.Height
 	}
-	c := &control{hub: &hub{patience: defaultPatience}, stdinOnce: v.rec.Config.StdinOnce}
+	c := &control{hub: &hub{patience: defaultPatience}, stdinOnce: v.rec.Config.StdinOnce, resolve: func() error { return v.resolve(ctx) }}
 	if starter != nil {
 		c.hub.add(&client{frames: frames{conn: starter}, out: a.Out, err: a.Err, starter: true})
 	}

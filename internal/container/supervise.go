@@ -26,6 +26,8 @@ type supervision struct {
 	lock  *atomicfile.Lock
 	ports *network.Relay // nil: none are published
 	net   nets
+	// resolver answers the container's questions for names.
+	resolver resolver
 	// ran says that the container's process was started, also when it had ended before its record could say so.
 	ran bool
 	// problem is why the command could not be executed, if that is how it ended.
@@ -62,7 +64,9 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 // inMounts runs start in the private mount namespace in which the container's tree and bundle stand.
 func (v *supervision) inMounts(start func(bundle string) error) error {
 	return mount.Private(func() error {
-		bundle, err := v.s.prepare(&v.rec, v.net)
+		n := v.net
+		n.resolve = v.resolver.running()
+		bundle, err := v.s.prepare(&v.rec, n)
 		if err != nil {
 			return engineFailed(err)
 		}
