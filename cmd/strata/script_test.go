@@ -142,6 +142,7 @@ func runScripts(t *testing.T, dir string, b *bed) {
 			env.Setenv("STRATA_RUN", run)
 			env.Setenv("EXAMPLES", examples)
 			env.Setenv("NO_COLOR", "1")
+			env.Setenv("STRATA_STORAGE_DRIVER", os.Getenv("STRATA_STORAGE_DRIVER"))
 			for _, name := range []string{"GOPROXY", "GOFLAGS", "GONOSUMDB", "GONOSUMCHECK", "GOSUMDB"} {
 				env.Setenv(name, os.Getenv(name))
 			}
@@ -244,7 +245,7 @@ func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		cmd.Path, cmd.Err = path, nil // the script's PATH is not ours
 		cmd.Dir = ts.Getenv("WORK")
-		cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "STRATA_ROOT=" + ts.Getenv("STRATA_ROOT"), "STRATA_RUN=" + ts.Getenv("STRATA_RUN")}
+		cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "STRATA_ROOT=" + ts.Getenv("STRATA_ROOT"), "STRATA_RUN=" + ts.Getenv("STRATA_RUN"), "STRATA_STORAGE_DRIVER=" + ts.Getenv("STRATA_STORAGE_DRIVER")}
 		out, _ = cmd.CombinedOutput()
 		if strings.Contains(string(out), args[0]) != neg {
 			return

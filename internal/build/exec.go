@@ -26,10 +26,12 @@ type Layers interface {
 	Stat(id oci.DiffID) (layer.Meta, error)
 }
 
-// Stacks mounts stacks of layers.
+// Stacks shows stacks of layers as trees; *rootfs.Stacks does.
 type Stacks interface {
+	Private(fn func() error) error
 	Mount(ids []oci.DiffID, m rootfs.Mount) error
-	Lower(ids []oci.DiffID) ([]string, error)
+	Unmount(m rootfs.Mount) error
+	Changes(ids []oci.DiffID, m rootfs.Mount, temp string) (rootfs.Changes, error)
 }
 
 // Deps is what execution works with and where.
@@ -333,19 +335,21 @@ func (o *op) changeset(ctx context.Context, on json.RawMessage, out *graph.Outpu
 	if err := t.with(fn); err != nil {
 		return nil, err
 	}
-	if err := o.x.leaks.tree(ctx, filepath.Join(dir, "rw", "upper")); err != nil {
-		return nil, err
-	}
-	lower, err := o.x.deps.Stacks.Lower(before.Layers)
+	changes, err := o.x.deps.Stacks.Changes(before.Layers, t.mount(), "")
 	if err != nil {
 		return nil, err
 	}
-	meta, err := o.x.deps.Layers.Commit(ctx, filepath.Join(dir, "rw", "upper"), layer.CommitOptions{Lower: lower, Drop: t.drop, Epoch: o.x.plan.Epoch})
+	if err := o.x.leaks.tree(ctx, changes.Upper); err != nil {
+		return nil, err
+	}
+	meta, err := o.x.deps.Layers.Commit(ctx, changes.Upper, layer.CommitOptions{Lower: changes.Lower, Drop: t.drop, Epoch: o.x.plan.Epoch})
 	if err != nil {
 		return nil, err
 	}
+	after := before.then(meta)
+	changes.Keep(after.Layers)
 	out.SetSize(meta.Disk)
-	return before.then(meta).encode()
+	return after.encode()
 }
 
 // noContext is the error of a step that wants files from a build without a context.

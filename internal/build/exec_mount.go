@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"strata/internal/mount"
 	"strata/internal/oci"
 	"strata/internal/rootfs"
 )
@@ -52,6 +51,11 @@ type mounted struct {
 // target is where the tree is mounted, seen only inside with.
 func (t *mounted) target() string { return filepath.Join(t.dir, "tree") }
 
+// mount is how the writable tree is mounted.
+func (t *mounted) mount() rootfs.Mount {
+	return rootfs.Mount{Target: t.target(), Writable: filepath.Join(t.dir, "rw"), Volatile: true}
+}
+
 // with runs fn in a mount namespace of its own in which the stack is mounted writable. When it returns nothing is mounted.
 func (t *mounted) with(fn func(t *mounted) error) error {
 	if err := os.MkdirAll(t.target(), 0o700); err != nil {
@@ -60,13 +64,12 @@ func (t *mounted) with(fn func(t *mounted) error) error {
 	if err := os.MkdirAll(filepath.Join(t.dir, "rw"), 0o700); err != nil {
 		return err
 	}
-	return mount.Private(func() (err error) {
-		m := rootfs.Mount{Target: t.target(), Writable: filepath.Join(t.dir, "rw"), Volatile: true}
-		if err := t.stacks.Mount(t.layers, m); err != nil {
+	return t.stacks.Private(func() (err error) {
+		if err := t.stacks.Mount(t.layers, t.mount()); err != nil {
 			return err
 		}
 		// The upper directory becomes the layer, so the mount must be gone before anybody goes on with it.
-		defer func() { err = errors.Join(err, mount.Unmount(t.target())) }()
+		defer func() { err = errors.Join(err, t.stacks.Unmount(t.mount())) }()
 		if t.root, err = rootfs.OpenRoot(t.target()); err != nil {
 			return err
 		}
@@ -81,10 +84,11 @@ func (t *mounted) readOnly(layers []oci.DiffID, fn func(root *rootfs.Root) error
 	if err := os.MkdirAll(target, 0o700); err != nil {
 		return err
 	}
-	if err := t.stacks.Mount(layers, rootfs.Mount{Target: target}); err != nil {
+	m := rootfs.Mount{Target: target}
+	if err := t.stacks.Mount(layers, m); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, mount.Unmount(target)) }()
+	defer func() { err = errors.Join(err, t.stacks.Unmount(m)) }()
 	root, err := rootfs.OpenRoot(target)
 	if err != nil {
 		return err

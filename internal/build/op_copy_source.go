@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 
-	"strata/internal/mount"
 	"strata/internal/oci"
 	"strata/internal/rootfs"
 )
@@ -47,7 +46,7 @@ func (o *copyOp) withOrigin(ctx context.Context, t *mounted, inputs []json.RawMe
 	}
 	defer os.RemoveAll(dir)
 	t = &mounted{dir: dir, stacks: o.x.deps.Stacks}
-	return mount.Private(func() error { return t.readOnly(from.Layers, look) })
+	return t.stacks.Private(func() error { return t.readOnly(from.Layers, look) })
 }
 
 // find gives what a path selects, less what is left out.

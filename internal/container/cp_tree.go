@@ -97,15 +97,16 @@ func bundleMounts(bundle string) ([]specs.Mount, error) {
 }
 
 func (s *Store) stoppedTree(rec Record, dir string, fn func(t *fileTree) error) error {
-	return mount.Private(func() error {
-		if err := s.opt.Rootfs.Mount(rec.Layers, rootfs.Mount{Target: dir, Writable: s.Dir(rec.ID)}); err != nil {
+	return s.opt.Rootfs.Private(func() error {
+		m := rootfs.Mount{Target: dir, Writable: s.Dir(rec.ID)}
+		if err := s.opt.Rootfs.Mount(rec.Layers, m); err != nil {
 			return fmt.Errorf("container %s: %w", rec.Name, err)
 		}
 		mounts, err := s.mountPoints(&rec, dir)
 		if err != nil {
-			return errors.Join(fmt.Errorf("container %s: %w", rec.Name, err), mount.Unmount(dir))
+			return errors.Join(fmt.Errorf("container %s: %w", rec.Name, err), s.opt.Rootfs.Unmount(m))
 		}
-		return errors.Join(s.showMounts(rec, dir, mounts, fn), mount.Unmount(dir))
+		return errors.Join(s.showMounts(rec, dir, mounts, fn), s.opt.Rootfs.Unmount(m))
 	})
 }
 

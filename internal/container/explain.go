@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 
 	"strata/internal/errdef"
-	"strata/internal/mount"
 	"strata/internal/program"
 	"strata/internal/runtime"
 )
@@ -28,12 +27,13 @@ func (v *supervision) lookBack(code int) int {
 	}
 	run := v.s.RunDir(v.rec.ID)
 	// What cannot be looked at stays unexplained.
-	_ = mount.Private(func() error {
-		if err := v.s.showTree(v.rec, filepath.Join(run, "rootfs")); err != nil {
+	_ = v.s.opt.Rootfs.Private(func() error {
+		m := v.s.look(v.rec, filepath.Join(run, "rootfs"))
+		if err := v.s.opt.Rootfs.Mount(v.rec.Layers, m); err != nil {
 			return err
 		}
 		code = v.explained(code, runtime.Examine(filepath.Join(run, "bundle"), code, nil))
-		return nil
+		return v.s.opt.Rootfs.Unmount(m)
 	})
 	return code
 }

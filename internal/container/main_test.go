@@ -32,10 +32,22 @@ func TestMain(m *testing.M) {
 // base is a Mounter whose every stack is one directory.
 type base struct{ dir string }
 
-func (b base) Lower([]oci.DiffID) ([]string, error) { return []string{b.dir}, nil }
+func (b base) Private(fn func() error) error { return mount.Private(fn) }
+
+func (b base) Unmount(m rootfs.Mount) error { return mount.Unmount(m.Target) }
+
+func (b base) Changes(_ []oci.DiffID, m rootfs.Mount, _ string) (rootfs.Changes, error) {
+	return rootfs.Changes{Upper: filepath.Join(m.Writable, "upper"), Lower: []string{b.dir}}, nil
+}
 
 func (b base) Mount(_ []oci.DiffID, m rootfs.Mount) error {
 	o := mount.Overlay{Lower: []string{b.dir}}
+	if upper := filepath.Join(m.Over, "upper"); m.Over != "" {
+		o.Lower = []string{upper, b.dir}
+		if err := os.MkdirAll(upper, 0o755); err != nil {
+			return err
+		}
+	}
 	if m.Writable != "" {
 		o.Upper, o.Work, o.Volatile = filepath.Join(m.Writable, "upper"), filepath.Join(m.Writable, "work"), m.Volatile
 		for _, d := range []string{o.Upper, o.Work} {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"strata/internal/errdef"
-	"strata/internal/mount"
 	"strata/internal/rootfs"
 )
 
@@ -22,7 +21,8 @@ type SnapshotOptions struct {
 
 // Snapshot is a copy of what a container changed in its image's tree.
 type Snapshot struct {
-	Upper string // an overlay upper directory, the caller's
+	Upper string   // an overlay upper directory, the caller's
+	Lower []string // the directories below it, topmost first
 	// Drop are container paths of mount points that strata made: they are no changes.
 	Drop []string
 }
@@ -33,21 +33,33 @@ func (s *Store) Snapshot(ctx context.Context, rec Record, o SnapshotOptions) (Sn
 	if err := os.Mkdir(snap.Upper, 0o755); err != nil {
 		return snap, fmt.Errorf("snapshot: %w", err)
 	}
-	err := s.frozen(ctx, rec, o.NoPause, func() error {
-		src, err := os.Open(filepath.Join(s.Dir(rec.ID), "upper"))
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // never started
-		}
-		if err != nil {
-			return err
-		}
-		defer src.Close()
-		return copyTree(src, snap.Upper, copyOptions{ignoreOwner: s.opt.SingleID})
-	})
+	err := s.frozen(ctx, rec, o.NoPause, func() error { return s.copyChanges(rec, &snap) })
 	if err != nil {
 		return snap, errors.Join(fmt.Errorf("snapshot of container %s: %w", rec.Name, err), os.RemoveAll(snap.Upper))
 	}
 	return snap, nil
+}
+
+// copyChanges copies what was written into snap's directory. A driver whose tree is no upper directory makes one there
+// itself.
+func (s *Store) copyChanges(rec Record, snap *Snapshot) error {
+	changes, err := s.opt.Rootfs.Changes(rec.Layers, rootfs.Mount{Writable: s.Dir(rec.ID)}, snap.Upper)
+	if err != nil {
+		return err
+	}
+	snap.Lower = changes.Lower
+	if changes.Upper == snap.Upper {
+		return nil
+	}
+	src, err := os.Open(changes.Upper)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // never started
+	}
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return rootfs.CopyTree(src, snap.Upper, rootfs.CopyOptions{IgnoreOwner: s.opt.SingleID})
 }
 
 // frozen runs fn while the container's processes stand still, if it has any and noPause does not forbid it.
@@ -75,23 +87,16 @@ func (s *Store) frozen(ctx context.Context, rec Record, noPause bool, fn func() 
 // MountTree shows the container's tree, read-only and without what is mounted into it, in the empty directory dir while fn
 // runs. The mount is private to this process: fn must do its file work in its own goroutine. A running container goes on.
 func (s *Store) MountTree(rec Record, dir string, fn func(dir string) error) error {
-	return mount.Private(func() error {
-		if err := s.showTree(rec, dir); err != nil {
+	return s.opt.Rootfs.Private(func() error {
+		m := s.look(rec, dir)
+		if err := s.opt.Rootfs.Mount(rec.Layers, m); err != nil {
 			return fmt.Errorf("container %s: %w", rec.Name, err)
 		}
-		return errors.Join(fn(dir), mount.Unmount(dir))
+		return errors.Join(fn(dir), s.opt.Rootfs.Unmount(m))
 	})
 }
 
-func (s *Store) showTree(rec Record, dir string) error {
-	upper := filepath.Join(s.Dir(rec.ID), "upper")
-	if _, err := os.Stat(upper); err != nil {
-		return s.opt.Rootfs.Mount(rec.Layers, rootfs.Mount{Target: dir})
-	}
-	lower, err := s.opt.Rootfs.Lower(rec.Layers)
-	if err != nil {
-		return err
-	}
-	// The upper directory as one more lower: a second writable mount over it would be undefined.
-	return mount.Overlay{Lower: append([]string{upper}, lower...), Userxattr: s.opt.Userns}.Mount(dir)
+// look shows the container's tree read-only. A second writable mount of it would be undefined.
+func (s *Store) look(rec Record, dir string) rootfs.Mount {
+	return rootfs.Mount{Target: dir, Over: s.Dir(rec.ID)}
 }

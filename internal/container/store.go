@@ -23,10 +23,14 @@ import (
 
 // Mounter shows a stack of layers as a file system; *rootfs.Stacks is one.
 type Mounter interface {
-	// Mount mounts the stack with a writable directory over it.
+	// Private runs fn where mounts can be made.
+	Private(fn func() error) error
+	// Mount mounts the stack, with a writable directory over it or what is in one.
 	Mount(ids []oci.DiffID, m rootfs.Mount) error
-	// Lower gives the overlay lower directories of the stack, topmost first.
-	Lower(ids []oci.DiffID) ([]string, error)
+	// Unmount takes it away.
+	Unmount(m rootfs.Mount) error
+	// Changes gives what was written in a writable directory.
+	Changes(ids []oci.DiffID, m rootfs.Mount, temp string) (rootfs.Changes, error)
 }
 
 // Place says where a store lives: all that a shim needs to open the same store again.

@@ -10,7 +10,6 @@ import (
 	"strata/internal/atomicfile"
 	"strata/internal/cgroup"
 	"strata/internal/errdef"
-	"strata/internal/mount"
 	"strata/internal/network"
 	"strata/internal/program"
 	"strata/internal/runtime"
@@ -63,7 +62,7 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 
 // inMounts runs start in the private mount namespace in which the container's tree and bundle stand.
 func (v *supervision) inMounts(start func(bundle string) error) error {
-	return mount.Private(func() error {
+	return v.s.opt.Rootfs.Private(func() error {
 		n := v.net
 		n.resolve = v.resolver.running()
 		bundle, err := v.s.prepare(&v.rec, n)

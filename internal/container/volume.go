@@ -110,5 +110,5 @@ func (s *Store) copyUp(root *rootfs.Root, from, data string) error {
 	if err := os.Mkdir(data, 0o755); err != nil {
 		return err
 	}
-	return copyTree(src, data, copyOptions{ignoreOwner: s.opt.SingleID, skipOverlay: true})
+	return rootfs.CopyTree(src, data, rootfs.CopyOptions{IgnoreOwner: s.opt.SingleID, SkipOverlay: true})
 }

@@ -15,7 +15,6 @@ import (
 	"strata/internal/errdef"
 	"strata/internal/image"
 	"strata/internal/layer"
-	"strata/internal/mount"
 	"strata/internal/oci"
 	"strata/internal/progress"
 	"strata/internal/reference"
@@ -252,10 +251,11 @@ func (e *Engine) withTree(_ context.Context, img image.Image, fn func(dir string
 		return err
 	}
 	defer os.Remove(dir)
-	return mount.Private(func() error {
-		if err := e.stacks.Mount(img.DiffIDs(), rootfs.Mount{Target: dir}); err != nil {
+	return e.stacks.Private(func() error {
+		m := rootfs.Mount{Target: dir}
+		if err := e.stacks.Mount(img.DiffIDs(), m); err != nil {
 			return err
 		}
-		return errors.Join(fn(dir), mount.Unmount(dir))
+		return errors.Join(fn(dir), e.stacks.Unmount(m))
 	})
 }

@@ -7,7 +7,6 @@ import (
 
 	"strata/internal/build"
 	"strata/internal/dockerfile"
-	"strata/internal/mount"
 	"strata/internal/oci"
 	"strata/internal/rootfs"
 )
@@ -35,14 +34,15 @@ func (e *Engine) look(layers []oci.DiffID, fn func(root *rootfs.Root) error) err
 		return err
 	}
 	defer os.RemoveAll(target)
-	return mount.Private(func() error {
-		if err := e.stacks.Mount(layers, rootfs.Mount{Target: target}); err != nil {
+	return e.stacks.Private(func() error {
+		m := rootfs.Mount{Target: target}
+		if err := e.stacks.Mount(layers, m); err != nil {
 			return err
 		}
 		root, err := rootfs.OpenRoot(target)
 		if err == nil {
 			err = errors.Join(fn(root), root.Close())
 		}
-		return errors.Join(err, mount.Unmount(target))
+		return errors.Join(err, e.stacks.Unmount(m))
 	})
 }

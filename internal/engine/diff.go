@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"strata/internal/layer"
+	"strata/internal/rootfs"
 )
 
 // Diff tells what a container changed in its image's tree, sorted by path. What strata put there itself is no change.
@@ -19,11 +20,19 @@ func (e *Engine) Diff(ctx context.Context, ref string) ([]layer.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	lower, err := e.stacks.Lower(rec.Layers)
+	temp, err := e.tempDir()
+	if err == nil {
+		temp, err = os.MkdirTemp(temp, "diff-")
+	}
 	if err != nil {
 		return nil, err
 	}
-	changes, err := e.layers.Changes(ctx, s.Upper(rec.ID), layer.CommitOptions{Lower: lower, Drop: rec.Stubs})
+	defer os.RemoveAll(temp)
+	c, err := e.stacks.Changes(rec.Layers, rootfs.Mount{Writable: s.Dir(rec.ID)}, temp)
+	if err != nil {
+		return nil, fmt.Errorf("diff %q: %w", rec.Name, err)
+	}
+	changes, err := e.layers.Changes(ctx, c.Upper, layer.CommitOptions{Lower: c.Lower, Drop: rec.Stubs})
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil // never started
 	}

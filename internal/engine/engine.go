@@ -112,7 +112,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.images.Hold = e.hold
-	e.stacks = openStacks(e.layers, o.Root)
+	e.stacks = openStacks(e.layers, o.Root, e.tempDir)
 	return e, nil
 }
 
@@ -187,10 +187,13 @@ func (e *Engine) openLayers() (*layer.Store, error) {
 	})
 }
 
-func openStacks(layers rootfs.Layers, root string) *rootfs.Stacks {
+// openStacks opens the stacks of layers; temp is nil in a shim, which has no lease.
+func openStacks(layers rootfs.Layers, root string, temp func() (string, error)) *rootfs.Stacks {
 	return rootfs.New(layers, filepath.Join(root, "fixups"), rootfs.Options{
 		Userxattr:   userns.Active(),
 		IgnoreOwner: userns.Single(),
+		Driver:      os.Getenv("STRATA_STORAGE_DRIVER"),
+		TempDir:     temp,
 	})
 }
 
@@ -310,7 +313,7 @@ func OpenContainers(p container.Place) (*container.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openContainers(p, openStacks(layers, p.Root), &runtime.Runtime{Path: p.Runtime, State: runtimeState(p.Run), Filters: runtimeFilters(p.Run)}, openEvents(p.Root))
+	return openContainers(p, openStacks(layers, p.Root, nil), &runtime.Runtime{Path: p.Runtime, State: runtimeState(p.Run), Filters: runtimeFilters(p.Run)}, openEvents(p.Root))
 }
 
 func openContainers(p container.Place, stacks *rootfs.Stacks, r *runtime.Runtime, events *event.Log) (*container.Store, error) {

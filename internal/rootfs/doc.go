@@ -11,5 +11,10 @@
 // end inside. What changes a name resolves its parent to a descriptor first and then works on the last component
 // relative to that, so nothing that is swapped meanwhile leads outside.
 //
-// Stacks are mounted inside mount.Private only. This package must never know images, containers or runtimes.
+// Drivers. Three show a stack: the kernel's overlay; the program fuse-overlayfs, where kernel or file system cannot; and a copy
+// of all files, for whoever may mount nothing. The first that works is taken when the first stack is mounted, and one suite
+// holds that all give the same trees and make the same layers of the same work. [Stacks.Changes] gives what was written as the
+// kernel's overlay would have left it, whichever driver wrote it.
+//
+// Stacks are mounted inside [Stacks.Private] only. This package must never know images, containers or runtimes.
 package rootfs

@@ -28,6 +28,13 @@ type Options struct {
 	Userxattr bool
 	// IgnoreOwner tolerates that owners and attributes cannot be set (only one user id is mapped).
 	IgnoreOwner bool
+	// Driver is the driver to use, one of [Drivers]; "" takes the first that works.
+	Driver string
+	// Notice is told, once, that another driver than overlay was chosen, and why; nil says nothing.
+	Notice func(driver string, why error)
+	// TempDir gives a directory on the layers' file system that goes when this process does. Nil: the driver that copies
+	// makes what it needs beside its target, and keeps no tree for later.
+	TempDir func() (string, error)
 }
 
 // Stacks turns stacks of layers into mounts. Safe for concurrent use. It remembers what it learned about layers: they
@@ -36,6 +43,7 @@ type Stacks struct {
 	layers Layers
 	dir    string
 	opts   Options
+	choice choice
 
 	mu    sync.Mutex
 	known map[oci.DiffID]*known
@@ -164,25 +172,33 @@ type Mount struct {
 	// Writable is a directory that gets (or has) upper/, what is written, and work/, on the layers' file system.
 	// Empty: the mount is read-only.
 	Writable string
+	// Over is a writable directory, of a container that may run, whose tree is shown read-only instead of the stack alone.
+	Over string
 	// Volatile leaves out every sync, for what is thrown away or sealed otherwise when something crashes.
 	Volatile bool
 }
 
-// Mount mounts the stack ids, base first. Call it inside mount.Private.
+// Mount shows the stack ids, base first, at m.Target. Call it inside [Stacks.Private].
 func (s *Stacks) Mount(ids []oci.DiffID, m Mount) error {
 	lower, err := s.Lower(ids)
 	if err != nil {
 		return err
 	}
-	o := mount.Overlay{Lower: lower, Userxattr: s.opts.Userxattr, Volatile: m.Volatile}
 	if m.Writable != "" {
-		o.Upper, o.Work = filepath.Join(m.Writable, "upper"), filepath.Join(m.Writable, "work")
-		if err := s.prepare(ids, o.Upper, o.Work); err != nil {
+		if err := s.prepare(ids, filepath.Join(m.Writable, "upper"), filepath.Join(m.Writable, "work")); err != nil {
 			return fmt.Errorf("writable layer %s: %w", m.Writable, err)
 		}
 	}
-	return o.Mount(m.Target)
+	if m.Over != "" && madeBy(m) == "" {
+		if _, err := os.Lstat(filepath.Join(m.Over, "upper")); errors.Is(err, os.ErrNotExist) {
+			m.Over = "" // nothing was written yet
+		}
+	}
+	return s.show(view{Mount: m, lower: lower, chain: chainOf(ids)})
 }
+
+// Unmount takes away what [Stacks.Mount] showed. All that was written in it has arrived.
+func (s *Stacks) Unmount(m Mount) error { return s.using(m).unmount(view{Mount: m}) }
 
 // prepare makes the upper directory with the stack's root directory as its model, because overlay shows the upper one,
 // and a fresh work directory: a volatile mount leaves a mark in it that forbids the next mount.

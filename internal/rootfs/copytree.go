@@ -1,4 +1,4 @@
-package container
+package rootfs
 
 import (
 	"bytes"
@@ -12,16 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-type copyOptions struct {
-	ignoreOwner bool // owners and device nodes that may not be made are left out
-	skipOverlay bool // overlayfs's own attributes are left out: the copy is no layer
+// CopyOptions say what a copy of a tree may lack.
+type CopyOptions struct {
+	IgnoreOwner bool // owners and device nodes that may not be made are left out
+	SkipOverlay bool // overlayfs's own attributes are left out: the copy is no layer
 }
 
-// copyTree copies the content of the directory src into the directory dst, which exists and gets src's own owner, mode,
+// CopyTree copies the content of the directory src into the directory dst, which exists and gets src's own owner, mode,
 // times and attributes too. Hard links, sparse sizes, devices (so whiteouts), and extended attributes are kept; sockets
 // are left out. Names are opened one at a time relative to their directory and never followed, so that whoever changes
 // the source meanwhile leads the copy nowhere else.
-func copyTree(src *os.File, dst string, o copyOptions) error {
+func CopyTree(src *os.File, dst string, o CopyOptions) error {
 	d, err := os.Open(dst)
 	if err != nil {
 		return err
@@ -37,7 +38,7 @@ func copyTree(src *os.File, dst string, o copyOptions) error {
 type inode struct{ dev, ino uint64 }
 
 type copier struct {
-	o   copyOptions
+	o   CopyOptions
 	top *os.File // the destination
 	// links are the places of files with several names, relative to top: the copy's tree is ours alone, its paths are safe.
 	links map[inode]string
@@ -196,7 +197,7 @@ func (c *copier) special(src, dst *os.File, name string, st *unix.Stat_t) error 
 		err = unix.Symlinkat(string(buf[:n]), int(dst.Fd()), name)
 	} else {
 		err = unix.Mknodat(int(dst.Fd()), name, st.Mode, int(st.Rdev))
-		if c.o.ignoreOwner && errors.Is(err, unix.EPERM) {
+		if c.o.IgnoreOwner && errors.Is(err, unix.EPERM) {
 			return nil
 		}
 	}
@@ -215,7 +216,7 @@ func (c *copier) special(src, dst *os.File, name string, st *unix.Stat_t) error 
 }
 
 func (c *copier) chown(err error) error {
-	if c.o.ignoreOwner && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) {
+	if c.o.IgnoreOwner && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) {
 		return nil
 	}
 	return err
@@ -249,7 +250,7 @@ func (c *copier) xattrs(src, dst int) error {
 	var value []byte
 	for raw := range bytes.SplitSeq(bytes.TrimSuffix(list[:n], []byte{0}), []byte{0}) {
 		name := string(raw)
-		if c.o.skipOverlay && (strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.")) {
+		if c.o.SkipOverlay && (overlayXattr(name)) {
 			continue
 		}
 		if value == nil {
