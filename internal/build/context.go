@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -111,9 +112,12 @@ func (c *Context) load() error {
 		return fmt.Errorf("build context: %w", err)
 	}
 	c.root = root
-	c.index.begin(time.Now())
-	w := &walker{context: c, tree: newTree()}
-	if err := w.dir(".", dockerfile.Verdict{}, nil); err != nil {
+	now := time.Now()
+	var reading sync.WaitGroup
+	reading.Go(func() { c.index.begin(now) })
+	defer reading.Wait()
+	w := &walker{context: c, tree: newTree(c.index.about())}
+	if err := w.dir(nil, ".", dockerfile.Verdict{}, nil); err != nil {
 		return fmt.Errorf("build context: %w", err)
 	}
 	c.tree = w.tree
@@ -140,7 +144,10 @@ type tree struct {
 	byPath map[string]int
 }
 
-func newTree() *tree { return &tree{byPath: map[string]int{}} }
+// newTree is an empty tree that will have about size items.
+func newTree(size int) *tree {
+	return &tree{items: make([]item, 0, size), byPath: make(map[string]int, size)}
+}
 
 func (t *tree) add(i item) {
 	t.byPath[i.path] = len(t.items)
@@ -184,22 +191,24 @@ type walker struct {
 	tree    *tree
 }
 
-// dir lists one directory. pending are the ignored directories on the way to it that come into the tree only when
-// something below them does.
-func (w *walker) dir(name string, verdict dockerfile.Verdict, pending []item) error {
-	self, err := w.stat(name)
+// dir lists one directory, which is name in the directory in. pending are the ignored directories on the way to it that come
+// into the tree only when something below them does.
+func (w *walker) dir(in *os.File, name string, verdict dockerfile.Verdict, pending []item) error {
+	dir, self, err := w.open(in, name)
 	if err != nil {
 		return err
 	}
+	defer dir.Close()
 	if verdict.Ignored {
 		pending = append(pending[:len(pending):len(pending)], self)
 	} else {
 		w.add(self, &pending)
 	}
-	entries, err := os.ReadDir(filepath.Join(w.context.dir, filepath.FromSlash(name)))
+	entries, err := dir.ReadDir(-1)
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	for _, e := range entries {
 		child := path.Join(name, e.Name())
 		v := w.context.ignore.Child(verdict, child)
@@ -208,9 +217,9 @@ func (w *walker) dir(name string, verdict dockerfile.Verdict, pending []item) er
 			if w.context.ignore.SkipDir(child, v) {
 				continue
 			}
-			err = w.dir(child, v, pending)
+			err = w.dir(dir, child, v, pending)
 		case !v.Ignored:
-			err = w.file(child, &pending)
+			err = w.file(dir, child, &pending)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			err = nil // gone while we walked
@@ -222,10 +231,44 @@ func (w *walker) dir(name string, verdict dockerfile.Verdict, pending []item) er
 	return nil
 }
 
-func (w *walker) file(name string, pending *[]item) error {
-	i, err := w.stat(name)
+// open opens a directory and describes it. The context's own may be given by a link.
+func (w *walker) open(in *os.File, name string) (*os.File, item, error) {
+	i := item{path: name}
+	at, rel, flags := unix.AT_FDCWD, w.context.dir, 0
+	if in != nil {
+		at, rel, flags = int(in.Fd()), path.Base(name), unix.O_NOFOLLOW
+	}
+	full := filepath.Join(w.context.dir, filepath.FromSlash(name))
+	fd, err := unix.Openat(at, rel, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|flags, 0)
 	if err != nil {
-		return err
+		return nil, i, &fs.PathError{Op: "open", Path: full, Err: err}
+	}
+	dir := os.NewFile(uintptr(fd), full)
+	if err := unix.Fstat(fd, &i.stat); err != nil {
+		dir.Close()
+		return nil, i, &fs.PathError{Op: "stat", Path: full, Err: err}
+	}
+	if w.context.plainModes {
+		i.plainMode()
+	}
+	return dir, i, nil
+}
+
+func (w *walker) file(in *os.File, name string, pending *[]item) error {
+	i := item{path: name}
+	base := path.Base(name)
+	if err := unix.Fstatat(int(in.Fd()), base, &i.stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "lstat", Path: filepath.Join(w.context.dir, filepath.FromSlash(name)), Err: err}
+	}
+	if i.kind() == unix.S_IFLNK {
+		link, err := os.Readlink(filepath.Join(w.context.dir, filepath.FromSlash(name)))
+		if err != nil {
+			return err
+		}
+		i.link = link
+	}
+	if w.context.plainModes {
+		i.plainMode()
 	}
 	w.add(i, pending)
 	return nil
@@ -240,30 +283,6 @@ func (w *walker) add(i item, pending *[]item) {
 	}
 	*pending = nil
 	w.tree.add(i)
-}
-
-func (w *walker) stat(name string) (item, error) {
-	full := filepath.Join(w.context.dir, filepath.FromSlash(name))
-	i := item{path: name}
-	if err := unix.Lstat(full, &i.stat); err != nil {
-		return i, &fs.PathError{Op: "lstat", Path: full, Err: err}
-	}
-	if name == "." { // the context's directory may be given by a link
-		if err := unix.Stat(full, &i.stat); err != nil {
-			return i, &fs.PathError{Op: "stat", Path: full, Err: err}
-		}
-	}
-	if i.kind() == unix.S_IFLNK {
-		link, err := os.Readlink(full)
-		if err != nil {
-			return i, err
-		}
-		i.link = link
-	}
-	if w.context.plainModes {
-		i.plainMode()
-	}
-	return i, nil
 }
 
 // digests gives the sha256 of each regular file in items, by path, hashed in parallel where the index does not know it.

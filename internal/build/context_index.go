@@ -97,9 +97,21 @@ func (x *statIndex) begin(now time.Time) {
 	if err != nil {
 		return
 	}
-	for _, r := range decodeIndex(raw) {
+	records := decodeIndex(raw)
+	x.known = make(map[fileID][sha256.Size]byte, len(records))
+	x.fresh = make(map[fileID][sha256.Size]byte, len(records))
+	for _, r := range records {
 		x.known[r.ID] = r.Sum
 	}
+}
+
+// about is how many files the index will know, without reading it: 65,536 at most.
+func (x *statIndex) about() int {
+	fi, err := os.Stat(x.file)
+	if err != nil {
+		return 0
+	}
+	return int(min(fi.Size()/recordSize, 1<<16))
 }
 
 const recordSize = 5*8 + sha256.Size

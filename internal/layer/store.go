@@ -56,6 +56,7 @@ type Store struct {
 
 	mu       sync.Mutex
 	unsealed map[oci.DiffID]bool // written, or handed out while unsealed
+	records  memo
 }
 
 // Open opens the store at dir, making it if need be.
@@ -69,7 +70,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.BootIDPath == "" {
 		o.BootIDPath = "/proc/sys/kernel/random/boot_id"
 	}
-	s := &Store{dir: dir, opt: o, unsealed: map[oci.DiffID]bool{}}
+	s := &Store{dir: dir, opt: o, unsealed: map[oci.DiffID]bool{}, records: memo{known: map[oci.DiffID]remembered{}}}
 	s.boot = sync.OnceValues(func() (string, error) {
 		id, err := os.ReadFile(o.BootIDPath)
 		return strings.TrimSpace(string(id)), err
@@ -110,7 +111,7 @@ func (s *Store) stat(id oci.DiffID) (Meta, error) {
 	if _, err := oci.ParseDiffID(string(id)); err != nil {
 		return Meta{}, err
 	}
-	m, err := readMeta(s.path(id, metaName))
+	m, err := s.records.read(id, s.path(id, metaName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Meta{}, fmt.Errorf("layer %s: %w", id, errdef.ErrNotFound)
 	}

@@ -83,6 +83,7 @@ func editSpec(bundle string, args ...string) error {
 	process := spec["process"].(map[string]any)
 	process["terminal"], process["args"] = false, args
 	delete(process, "rlimits")
+	spec["root"].(map[string]any)["readonly"] = false
 	if raw, err = json.Marshal(spec); err != nil {
 		return err
 	}
