@@ -12,8 +12,10 @@ import (
 	"golang.org/x/term"
 
 	"strata/internal/cli/render"
+	"strata/internal/config"
 	"strata/internal/engine"
 	"strata/internal/errdef"
+	"strata/internal/layer"
 	"strata/internal/oci"
 	"strata/internal/progress"
 	"strata/internal/reference"
@@ -32,9 +34,29 @@ func (a *app) display(title string, quiet bool) (render.Progress, error) {
 	return display, err
 }
 
+// transferFlags are those of verbs that move layers through a network.
+func (a *app) transferFlags(cmd *cobra.Command) (set func() error) {
+	var rate string
+	cmd.Flags().IntVar(&a.opts.Transfer.Concurrent, "max-concurrent", 0, "connections that carry layers at a time (default 16)")
+	cmd.Flags().StringVar(&rate, "limit-rate", "", "bytes a second of all of them together: 500k, 10m")
+	return func() (err error) {
+		if a.opts.Transfer.Concurrent < 0 {
+			return usagef("--max-concurrent %d: want a number of connections", a.opts.Transfer.Concurrent)
+		}
+		if rate == "" {
+			return nil
+		}
+		if a.opts.Transfer.Rate, err = config.ParseSize(rate); err != nil || a.opts.Transfer.Rate == 0 {
+			return usagef("--limit-rate %q: want a number of bytes a second, or one with k, m or g", rate)
+		}
+		return nil
+	}
+}
+
 func (a *app) pull() *cobra.Command {
 	var o engine.PullOptions
 	var platform string
+	var limits func() error
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "pull [OPTIONS] NAME[:TAG|@DIGEST]",
@@ -44,6 +66,9 @@ func (a *app) pull() *cobra.Command {
 			var err error
 			if o.Platform, err = oci.ParsePlatform(platform); err != nil {
 				return usageError{err}
+			}
+			if err := limits(); err != nil {
+				return err
 			}
 			if err := a.enter(cmd.Context()); err != nil {
 				return err
@@ -67,6 +92,7 @@ func (a *app) pull() *cobra.Command {
 	cmd.Flags().BoolVarP(&o.All, "all-tags", "a", false, "fetch every tag of the repository")
 	cmd.Flags().StringVar(&platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "platform of the image: OS/ARCH[/VARIANT]")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
+	limits = a.transferFlags(cmd)
 	return cmd
 }
 
@@ -91,11 +117,18 @@ func (a *app) printPulled(pulled []engine.Pulled, quiet bool) error {
 func (a *app) push() *cobra.Command {
 	var o engine.PushOptions
 	var quiet bool
+	var limits func() error
 	cmd := &cobra.Command{
 		Use:   "push [OPTIONS] NAME[:TAG]",
 		Short: "Upload an image to a registry",
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := layer.CheckCompression(o.Compression, o.Level); err != nil {
+				return usageError{err}
+			}
+			if err := limits(); err != nil {
+				return err
+			}
 			if err := a.enter(cmd.Context()); err != nil {
 				return err
 			}
@@ -114,6 +147,10 @@ func (a *app) push() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&o.All, "all-tags", "a", false, "push every tag of the repository")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
+	cmd.Flags().StringVar(&o.Compression, "compression", layer.Gzip, "of layers that have no compressed form yet: gzip, zstd or none")
+	cmd.Flags().IntVar(&o.Level, "compression-level", 0, "compression level; 0 is the usual one")
+	cmd.Flags().BoolVar(&o.Force, "force-compression", false, "compress layers anew that are known in another compression only")
+	limits = a.transferFlags(cmd)
 	return cmd
 }
 

@@ -30,6 +30,7 @@ type Config struct {
 	Security Security          `toml:"security"`
 	Devices  Devices           `toml:"devices"`
 	Network  Network           `toml:"network"`
+	Transfer Transfer          `toml:"transfer"`
 
 	origins map[string]string // by key: the file that set it
 }
@@ -66,6 +67,12 @@ type Devices struct {
 type Network struct {
 	// AddressPools are where the addresses of new networks come from.
 	AddressPools []Pool `toml:"address-pools"`
+}
+
+// Transfer is what pulls and pushes take of a network.
+type Transfer struct {
+	MaxConcurrent int    `toml:"max-concurrent"` // connections that carry blobs at a time; 0 is the usual number
+	LimitRate     string `toml:"limit-rate"`     // bytes a second of all of them together: "10m"; "" is no bound
 }
 
 // Pool is a range of addresses from which networks are cut.

@@ -7,5 +7,8 @@
 // Nothing waits for the disk until [Store.Sync]. A blob that a power cut tore is found when it is read, and is replaced
 // when the same content comes again.
 //
+// A blob that is being fetched can lie beside the store in part ([Partials]), so that whoever is cut off or killed need not
+// begin again.
+//
 // This package must never know what a blob means.
 package content

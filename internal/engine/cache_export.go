@@ -285,7 +285,7 @@ func (x *cacheExporter) store(ctx context.Context, id oci.DiffID, size int64) (*
 	if err != nil {
 		return nil, err
 	}
-	b := layer.Blob{Digest: d, MediaType: x.mediaType(), Size: n, Source: x.place.source()}
+	b := layer.Blob{Digest: d, MediaType: x.mediaType(), Size: n, Source: x.place.source(), Made: madeAs(x.compression(), x.o.Level)}
 	desc := describe(b)
 	if x.compression() == layer.None {
 		return &desc, nil
@@ -293,8 +293,9 @@ func (x *cacheExporter) store(ctx context.Context, id oci.DiffID, size int64) (*
 	return &desc, x.e.layers.AddBlob(ctx, id, b)
 }
 
-// writeLayer writes a layer's tar, verified and compressed, and counts it.
-func (e *Engine) writeLayer(ctx context.Context, w io.Writer, id oci.DiffID, compression string, level int, count io.Writer) error {
+// writeLayer writes a layer's tar, verified and compressed, and counts it, from nothing each time.
+func (e *Engine) writeLayer(ctx context.Context, w io.Writer, id oci.DiffID, compression string, level int, task *progress.Task) error {
+	task.Restart()
 	tar, err := e.layers.Tar(ctx, id)
 	if err != nil {
 		return err
@@ -304,7 +305,7 @@ func (e *Engine) writeLayer(ctx context.Context, w io.Writer, id oci.DiffID, com
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(z, io.TeeReader(layer.Verified(ctx, tar, id), count)); err != nil {
+	if _, err := io.Copy(z, io.TeeReader(layer.Verified(ctx, tar, id), task)); err != nil {
 		z.Close()
 		return err
 	}

@@ -36,6 +36,8 @@ type Options struct {
 	Runtime string
 	// Sink takes progress; nil discards it.
 	Sink progress.Sink
+	// Transfer bounds what pulls and pushes take of a network.
+	Transfer Transfer
 	// Missing is told the name of an image that is not here before it is pulled. Nil: nobody is told.
 	Missing func(name string)
 }
@@ -50,6 +52,7 @@ type Engine struct {
 	leases  *record.Leases
 	guard   *record.Guard
 	events  *event.Log
+	partial *content.Partials
 
 	mu    sync.Mutex
 	lease *record.Lease
@@ -105,6 +108,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if e.content, err = content.Open(filepath.Join(o.Root, "blobs")); err != nil {
 		return nil, err
 	}
+	e.partial = content.OpenPartials(e.partialDir(), "")
 	if e.layers, err = e.openLayers(); err != nil {
 		return nil, err
 	}
@@ -175,7 +179,7 @@ func empty(root string) error {
 
 // storeDirs are the names that a store has at its top.
 var storeDirs = map[string]bool{"blobs": true, "layers": true, "images": true, "refs": true, "cache": true, "cachemounts": true, "containers": true,
-	"volumes": true, "leases": true, "trash": true, "fixups": true, "builds": true, "bases": true, "events": true, "networks": true, "gc.lock": true, "version": true}
+	"volumes": true, "leases": true, "trash": true, "fixups": true, "builds": true, "bases": true, "events": true, "partial": true, "networks": true, "gc.lock": true, "version": true}
 
 func (e *Engine) openLayers() (*layer.Store, error) {
 	return layer.Open(filepath.Join(e.opts.Root, "layers"), layer.Options{

@@ -55,6 +55,11 @@ func (e *Engine) Prune(ctx context.Context, o PruneOptions) (PruneReport, error)
 	}
 	r.Cache, freed, err = e.PruneBuilder(ctx, CachePrune{All: o.All})
 	r.Freed += freed
+	if err != nil {
+		return r, err
+	}
+	freed, err = e.partial.Sweep(0, 0)
+	r.Freed += freed
 	return r, err
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"strata/internal/content"
 	"strata/internal/errdef"
 	"strata/internal/image"
 	"strata/internal/layer"
@@ -257,8 +257,15 @@ func (p *puller) document(ctx context.Context, desc ocispec.Descriptor) ([]byte,
 
 // layers stores every layer once, several at a time: one is decompressed while another arrives.
 func (p *puller) layers(ctx context.Context, blobs []ocispec.Descriptor, ids []oci.DiffID) error {
+	if _, err := p.e.partial.Sweep(partialAge, partialKeep); err != nil {
+		return err
+	}
+	atOnce, err := p.e.layersAtOnce()
+	if err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0) + 1)
+	group.SetLimit(atOnce)
 	seen := map[oci.DiffID]bool{}
 	for i, id := range ids {
 		if seen[id] {
@@ -289,13 +296,61 @@ func (p *puller) layer(ctx context.Context, desc ocispec.Descriptor, id oci.Diff
 	if !errors.Is(err, errdef.ErrNotFound) {
 		return false, err
 	}
-	r, err := p.client.Whole(ctx, p.ref, desc)
+	return p.fetchLayer(ctx, blob, id, task)
+}
+
+// smallBlob is the size up to which a blob is fetched by one request, with nothing of it kept on the disk.
+const smallBlob = 4 << 20
+
+// fetchLayer stores a layer that is not here, unless another process does it meanwhile: then it waits for that one.
+func (p *puller) fetchLayer(ctx context.Context, blob layer.Blob, id oci.DiffID, task *progress.Task) (cached bool, err error) {
+	part, err := p.e.partial.Take(ctx, blob.Digest, blob.Size, func() { task.Say("another process is fetching it") })
 	if err != nil {
 		return false, err
 	}
+	if _, err := p.e.layers.Stat(id); err == nil {
+		return true, errors.Join(part.Remove(), p.e.layers.AddBlob(ctx, id, blob))
+	}
+	resumed := part.Resumed() > 0
+	err = p.ingest(ctx, part, blob, id, task)
+	if resumed && errors.Is(err, errdef.ErrCorrupt) { // what lay there may be wrong: without it
+		if err = part.Reset(); err == nil {
+			err = p.ingest(ctx, part, blob, id, task)
+		}
+	}
+	if err != nil && (ctx.Err() != nil || errors.Is(err, errdef.ErrUnavailable)) {
+		return false, errors.Join(err, part.Close()) // the next one goes on from here
+	}
+	return false, errors.Join(err, part.Remove())
+}
+
+// ingest makes the layer of its blob in one pass.
+func (p *puller) ingest(ctx context.Context, part *content.Partial, blob layer.Blob, id oci.DiffID, task *progress.Task) error {
+	task.Restart()
+	task.Say("fetching")
+	desc := ocispec.Descriptor{MediaType: blob.MediaType, Digest: blob.Digest, Size: blob.Size}
+	var r io.ReadCloser
+	var err error
+	if blob.Size <= smallBlob {
+		if r, err = p.client.Whole(ctx, p.ref, desc); err == nil {
+			r = counted{io.TeeReader(r, task), r}
+		}
+	} else {
+		task.Add(int(part.Resumed()))
+		r, err = p.client.Spooled(ctx, p.ref, desc, part, task.Add)
+	}
+	if err != nil {
+		return err
+	}
 	defer r.Close()
-	_, err = layer.IngestBlob(ctx, p.e.layers, io.TeeReader(r, task), blob, id)
-	return false, err
+	_, err = layer.IngestBlob(ctx, p.e.layers, r, blob, id)
+	return err
+}
+
+// counted reads one thing and closes another.
+type counted struct {
+	io.Reader
+	io.Closer
 }
 
 // shortDigest is a digest as docker shows it.

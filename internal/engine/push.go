@@ -3,9 +3,9 @@ package engine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -224,11 +224,15 @@ type pusher struct {
 
 // layers sees that the registry has every layer and gives their descriptors, base first.
 func (p *pusher) layers(ctx context.Context) ([]ocispec.Descriptor, error) {
+	atOnce, err := p.e.layersAtOnce()
+	if err != nil {
+		return nil, err
+	}
 	ids := p.img.DiffIDs()
 	descs := make([]ocispec.Descriptor, len(ids))
 	first := map[oci.DiffID]int{}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0) + 1)
+	group.SetLimit(atOnce)
 	for i, id := range ids {
 		if _, seen := first[id]; seen {
 			continue
@@ -268,8 +272,37 @@ func (p *pusher) layer(ctx context.Context, i int, id oci.DiffID, task *progress
 			return describe(b), ok, err
 		}
 	}
+	for _, b := range forms {
+		if ok, err := p.carry(ctx, b, task); ok || err != nil {
+			return describe(b), false, err
+		}
+	}
 	b, err := p.upload(ctx, id, task, meta.Size)
 	return describe(b), false, err
+}
+
+// carry brings a form that only another registry has, and that cannot be made here, over from there: so a pulled layer
+// keeps its digest wherever it is pushed. false when it cannot be had there.
+func (p *pusher) carry(ctx context.Context, b layer.Blob, task *progress.Task) (bool, error) {
+	from, err := reference.Parse(b.Source)
+	if b.Source == "" || b.Made != "" || err != nil {
+		return false, nil
+	}
+	task.Note, task.Total = "bringing it over from "+from.FamiliarName(), b.Size
+	var lost error // why the source does not give it
+	err = p.client.PutBlob(ctx, p.ref, describe(b), func() (io.ReadCloser, error) {
+		task.Restart()
+		r, err := p.client.Whole(ctx, from, describe(b))
+		if err != nil {
+			lost = err
+			return nil, err
+		}
+		return counted{io.TeeReader(r, task), r}, nil
+	})
+	if lost != nil && ctx.Err() == nil {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // forms are the compressed forms of a layer that are known, that of the image's own manifest first.
@@ -310,15 +343,23 @@ func (p *pusher) mount(ctx context.Context, b layer.Blob) (bool, error) {
 // upload compresses the layer into the registry and notes the form.
 func (p *pusher) upload(ctx context.Context, id oci.DiffID, task *progress.Task, size int64) (layer.Blob, error) {
 	task.Note, task.Total = "sending", size
-	d, n, err := p.client.StreamBlob(ctx, p.ref, func(w io.Writer) error {
-		return p.e.writeLayer(ctx, w, id, p.form.compression(), p.form.Level, task)
-	})
+	log, closeLog, err := p.e.openUploadLog(p.ref, id, p.form)
 	if err != nil {
 		return layer.Blob{}, err
 	}
-	b := layer.Blob{Digest: d, MediaType: ocispec.MediaTypeImageLayer + layer.MediaSuffix(p.form.compression()), Size: n, Source: p.ref.Name()}
+	d, n, err := p.client.ResumeBlob(ctx, p.ref, log, func(w io.Writer) error {
+		return p.e.writeLayer(ctx, w, id, p.form.compression(), p.form.Level, task)
+	})
+	if err = errors.Join(err, closeLog()); err != nil {
+		return layer.Blob{}, err
+	}
+	b := layer.Blob{Digest: d, MediaType: ocispec.MediaTypeImageLayer + layer.MediaSuffix(p.form.compression()), Size: n, Source: p.ref.Name(),
+		Made: madeAs(p.form.compression(), p.form.Level)}
 	return b, p.e.layers.AddBlob(ctx, id, b)
 }
+
+// madeAs is what layer.Blob says of a form that was compressed here.
+func madeAs(compression string, level int) string { return fmt.Sprintf("%s %d", compression, level) }
 
 func describe(b layer.Blob) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size}

@@ -3,25 +3,80 @@ package engine
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"sync/atomic"
 
+	"strata/internal/config"
 	"strata/internal/errdef"
+	"strata/internal/progress"
 	"strata/internal/reference"
 	"strata/internal/remote"
 )
 
+// Transfer bounds what transfers take of a network. What is zero is as strata.toml says, else as usual.
+type Transfer struct {
+	// Concurrent is how many connections carry blobs at a time.
+	Concurrent int
+	// Rate bounds the bytes a second of all of them together.
+	Rate int64
+}
+
+// transfer is what the caller wants, and strata.toml where he says nothing.
+func (e *Engine) transfer() (Transfer, error) {
+	t := e.opts.Transfer
+	c, err := e.Config()
+	if err != nil {
+		return t, err
+	}
+	if t.Concurrent == 0 {
+		if t.Concurrent = c.Transfer.MaxConcurrent; t.Concurrent < 0 {
+			return t, c.Fault("transfer.max-concurrent", fmt.Errorf("%d: want a number of connections: %w", t.Concurrent, errdef.ErrInvalid))
+		}
+	}
+	if t.Rate == 0 && c.Transfer.LimitRate != "" {
+		t.Rate, err = config.ParseSize(c.Transfer.LimitRate)
+		err = c.Fault("transfer.limit-rate", err)
+	}
+	return t, err
+}
+
+// layersAtOnce is how many layers are on their way at a time: one is compressed or unpacked while another travels.
+func (e *Engine) layersAtOnce() (int, error) {
+	n := runtime.GOMAXPROCS(0) + 1
+	t, err := e.transfer()
+	if t.Concurrent > 0 {
+		n = min(n, t.Concurrent)
+	}
+	return n, err
+}
+
 // Registries is the client for every registry, with this user's configuration and credentials. It needs no store.
 func Registries() *remote.Client {
-	return remote.New(remote.Options{UserAgent: "strata"})
+	return remote.New(remote.Options{UserAgent: userAgent})
 }
+
+const userAgent = "strata"
 
 // registries is the engine's one client, which remembers tokens and connections.
 func (e *Engine) registries() *remote.Client {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.remote == nil {
-		e.remote = Registries()
+		e.remote = remote.New(remote.Options{UserAgent: userAgent, Tell: e.tell(), Limits: func() (remote.Limits, error) {
+			t, err := e.transfer()
+			return remote.Limits{Connections: t.Concurrent, Rate: t.Rate}, err
+		}})
 	}
 	return e.remote
+}
+
+// tell shows what a registry has to say as a vertex of its own.
+func (e *Engine) tell() func(ctx context.Context, text string) (over func()) {
+	var n atomic.Int64
+	return func(ctx context.Context, text string) func() {
+		task := progress.Begin(e.opts.Sink, fmt.Sprintf("registry %d", n.Add(1)), text)
+		return func() { task.End(ctx, false, nil) }
+	}
 }
 
 // maxNesting bounds indexes within indexes.

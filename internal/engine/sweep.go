@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -38,8 +39,15 @@ func (e *Engine) Sweep(ctx context.Context) (int64, error) {
 		freed, err = e.discard(roots, cached, trash)
 		return err
 	})
-	return freed, errors.Join(err, emptyDir(trash), e.clearTemps(), e.clearDead(ctx))
+	partial, perr := e.partial.Sweep(partialAge, partialKeep)
+	return freed + partial, errors.Join(err, perr, emptyDir(trash), e.clearTemps(), e.clearDead(ctx))
 }
+
+// What has arrived of layers whose pull was cut off is kept that long, and at most so many bytes of it.
+const (
+	partialAge  = 24 * time.Hour
+	partialKeep = 4 << 30
+)
 
 // clearTemps removes what processes that were killed while they wrote a record left beside it.
 func (e *Engine) clearTemps() error {

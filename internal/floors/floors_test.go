@@ -41,7 +41,7 @@ func floorOf() map[string]string {
 func banned() map[string]string {
 	return map[string]string{
 		"github.com/distribution/reference": "it compiles regular expressions when a program starts; use internal/reference",
-		"oras.land/oras-go/v2/registry":     "it compiles regular expressions when a program starts",
+		"oras.land/oras-go":                 "it compiles regular expressions when a program starts",
 		"github.com/containerd/console":     "use golang.org/x/term",
 		"github.com/opencontainers/runc":    "programs of their own link it: strata-runc, and cmd/strata-step",
 		"google.golang.org/grpc":            "too heavy",
@@ -69,9 +69,8 @@ func allowed() map[string][]string {
 	for _, p := range []string{"libcontainer", "libcontainer/configs", "libcontainer/nsenter", "libcontainer/seccomp", "libcontainer/specconv"} {
 		exceptions["github.com/opencontainers/runc/"+p] = []string{"cmd/strata-step"}
 	}
-	exceptions["github.com/rogpeppe/go-internal/txtar"] = []string{"scripts/conformance"}  // a tool for tests
-	exceptions["oras.land/oras-go/v2/registry/remote/retry"] = []string{"internal/remote"} // it is light
-	exceptions["github.com/sirupsen/logrus"] = []string{"cmd/strata-step"}                 // libcontainer's
+	exceptions["github.com/rogpeppe/go-internal/txtar"] = []string{"scripts/conformance"} // a tool for tests
+	exceptions["github.com/sirupsen/logrus"] = []string{"cmd/strata-step"}                // libcontainer's
 	return exceptions
 }
 

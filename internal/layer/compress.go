@@ -3,6 +3,7 @@ package layer
 import (
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
@@ -15,6 +16,12 @@ const (
 	None = "none"
 	Gzip = "gzip"
 	Zstd = "zstd"
+)
+
+// What is written when nothing is said, and the pieces of a gzip stream that are compressed at a time.
+const (
+	usualGzip = 6
+	gzipBlock = 1 << 20
 )
 
 // Bounds of the levels that the two formats know.
@@ -55,9 +62,13 @@ func Compress(w io.Writer, compression string, level int) (io.WriteCloser, error
 	switch compression {
 	case Gzip:
 		if level == 0 {
-			level = pgzip.DefaultCompression
+			level = usualGzip
 		}
-		return pgzip.NewWriterLevel(w, level)
+		z, err := pgzip.NewWriterLevel(w, level)
+		if err != nil {
+			return nil, err
+		}
+		return z, z.SetConcurrency(gzipBlock, max(2, runtime.GOMAXPROCS(0)))
 	case Zstd:
 		l := zstd.SpeedDefault
 		if level != 0 {

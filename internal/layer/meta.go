@@ -44,6 +44,8 @@ type Blob struct {
 	MediaType string        `json:"mediaType"`
 	Size      int64         `json:"size"`
 	Source    string        `json:"source,omitempty"` // the repository it is known to be in
+	// Made says that strata compressed it, and how ("gzip 6"): it can do that again and get the same bytes.
+	Made string `json:"made,omitempty"`
 }
 
 func readMeta(path string) (Meta, error) {

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -142,6 +143,7 @@ func (s *Store) AddBlob(ctx context.Context, id oci.DiffID, b Blob) error {
 	return s.update(ctx, id, func(m *Meta) {
 		for i := range m.Blobs {
 			if m.Blobs[i].Digest == b.Digest {
+				b.Made = cmp.Or(b.Made, m.Blobs[i].Made) // it stays one that can be made here
 				m.Blobs[i] = b
 				return
 			}

@@ -19,76 +19,84 @@ import (
 // Blob opens a blob of ref's repository from offset on. The reader gives exactly the rest of desc.Size bytes or an error;
 // whether they have desc.Digest is for the reader's user to verify.
 func (c *Client) Blob(ctx context.Context, ref reference.Ref, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
-	if len(desc.URLs) > 0 {
-		return nil, fmt.Errorf("blob %s of %s lies elsewhere (%.200s), not in the registry: %w",
-			desc.Digest, ref.FamiliarName(), desc.URLs[0], errdef.ErrUnsupported)
+	if err := fetchable(ref, desc); err != nil {
+		return nil, err
 	}
-	if desc.Size < 0 || offset < 0 || offset > desc.Size || desc.Digest.Validate() != nil {
+	if offset < 0 || offset > desc.Size {
 		return nil, fmt.Errorf("blob %.80q of %d bytes, from %d on: %w", desc.Digest, desc.Size, offset, errdef.ErrInvalid)
 	}
-	return pull(ctx, c, ref, canPull, func(e *endpoint) (io.ReadCloser, error) { return e.blob(ctx, ref, desc, offset) })
+	return pull(ctx, c, ref, canPull, func(e *endpoint) (io.ReadCloser, error) {
+		b, err := e.blob(ctx, ref, desc, offset, desc.Size)
+		if err != nil {
+			return nil, err // not a nil *blobReader in an io.ReadCloser
+		}
+		return b, nil
+	})
+}
+
+// fetchable refuses a descriptor that no registry can answer.
+func fetchable(ref reference.Ref, desc ocispec.Descriptor) error {
+	if len(desc.URLs) > 0 {
+		return fmt.Errorf("blob %s of %s lies elsewhere (%.200s), not in the registry: %w",
+			desc.Digest, ref.FamiliarName(), desc.URLs[0], errdef.ErrUnsupported)
+	}
+	if desc.Size < 0 || desc.Digest.Validate() != nil {
+		return fmt.Errorf("blob %.80q of %d bytes: %w", desc.Digest, desc.Size, errdef.ErrInvalid)
+	}
+	return nil
 }
 
 func blobPath(ref reference.Ref, d digest.Digest) string { return ref.Path + "/blobs/" + string(d) }
 
-func (e *endpoint) blob(ctx context.Context, ref reference.Ref, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+// blob asks for the bytes [from, to). A server that knows no ranges sends the whole blob: then the reader goes on to its end.
+func (e *endpoint) blob(ctx context.Context, ref reference.Ref, desc ocispec.Descriptor, from, to int64) (*blobReader, error) {
 	about := pulled(fmt.Sprintf("blob %s of %s", desc.Digest, ref.FamiliarName()), ref)
 	header := http.Header{}
-	if offset > 0 && offset < desc.Size {
-		header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, desc.Size-1)) // some servers want the end said
+	if part := from > 0 || to < desc.Size; part && from < to {
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, to-1)) // some servers want the end said
 	}
 	resp, err := e.do(ctx, request{method: http.MethodGet, path: blobPath(ref, desc.Digest), repo: ref.Path, scopes: pullScope(ref), header: header, about: about})
 	if err != nil {
 		return nil, err
 	}
-	start, err := e.rangeStart(resp, about, offset)
-	if err != nil {
-		return nil, err
-	}
-	b := &blobReader{ctx: ctx, e: e, body: resp.Body, about: about, at: start, size: desc.Size}
-	if resp.ContentLength >= 0 && resp.ContentLength != desc.Size-start {
+	b := &blobReader{ctx: ctx, e: e, body: resp.Body, about: about, at: from, end: to, size: desc.Size}
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		b.at, b.end = 0, desc.Size
+	case resp.StatusCode != http.StatusPartialContent:
+		return nil, e.refused(resp, about)
+	case !sameRange(resp.Header.Get("Content-Range"), from, to, desc.Size):
 		resp.Body.Close()
-		return nil, b.wrongSize(start + resp.ContentLength)
+		return nil, fmt.Errorf("%s: %s sent another range than %d to %d: %w", about.noun, e.name(), from, to, errdef.ErrCorrupt)
 	}
-	if _, err := io.CopyN(io.Discard, b, offset-start); err != nil {
+	if resp.ContentLength >= 0 && resp.ContentLength != b.end-b.at {
+		resp.Body.Close()
+		return nil, b.wrongSize(b.at + resp.ContentLength)
+	}
+	if _, err := io.CopyN(io.Discard, b, from-b.at); err != nil {
 		resp.Body.Close()
 		return nil, err
 	}
 	return b, nil
 }
 
-// rangeStart is the offset at which an answer's body starts: the one that was asked for, or 0 from a server that knows no
-// ranges.
-func (e *endpoint) rangeStart(resp *http.Response, about subject, offset int64) (int64, error) {
-	switch resp.StatusCode {
-	case http.StatusOK:
-		return 0, nil
-	case http.StatusPartialContent:
-		if at, ok := contentRange(resp.Header.Get("Content-Range")); ok && at == offset {
-			return offset, nil
-		}
-		resp.Body.Close()
-		return 0, fmt.Errorf("%s: %s sent another range than from %d on: %w", about.noun, e.name(), offset, errdef.ErrCorrupt)
-	}
-	return 0, e.refused(resp, about)
-}
-
-// contentRange reads where a range starts: "bytes 5-9/10". See RFC 9110, section 14.4.
-func contentRange(v string) (int64, bool) {
+// sameRange reports whether a Content-Range header ("bytes 5-9/10") is that of [from, to) in size bytes. The length of the
+// whole may be left out ("*"). See RFC 9110, section 14.4.
+func sameRange(v string, from, to, size int64) bool {
 	v, ok := strings.CutPrefix(v, "bytes ")
-	first, _, dash := strings.Cut(v, "-")
-	at, err := strconv.ParseInt(first, 10, 64)
-	return at, ok && dash && err == nil && at >= 0
+	run, total, _ := strings.Cut(v, "/")
+	return ok && run == fmt.Sprintf("%d-%d", from, to-1) && (total == "*" || total == strconv.FormatInt(size, 10))
 }
 
 // blobReader gives a blob's bytes and makes sure of their number.
 type blobReader struct {
-	ctx      context.Context //nolint:containedctx // of the one request that this is the answer of
-	e        *endpoint
-	body     io.ReadCloser
-	about    subject
-	at, size int64
-	err      error
+	ctx     context.Context //nolint:containedctx // of the one request that this is the answer of
+	e       *endpoint
+	body    io.ReadCloser
+	about   subject
+	at, end int64 // in the blob
+	size    int64 // of the blob
+	err     error
 }
 
 func (b *blobReader) Read(p []byte) (int, error) {
@@ -96,12 +104,12 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	n, err := b.body.Read(p)
-	if over := b.at + int64(n) - b.size; over > 0 {
+	if over := b.at + int64(n) - b.end; over > 0 {
 		n, err = n-int(over), b.wrongSize(b.at+int64(n))
 	}
 	b.at += int64(n)
 	switch {
-	case err == io.EOF && b.at < b.size:
+	case err == io.EOF && b.at < b.end:
 		err = fmt.Errorf("%s: %s broke off after %d of %d bytes: %w", b.about.noun, b.e.name(), b.at, b.size, errdef.ErrUnavailable)
 	case err != nil && err != io.EOF && !errors.Is(err, errdef.ErrCorrupt):
 		err = fmt.Errorf("%s: after %d of %d bytes: %w", b.about.noun, b.at, b.size, b.e.explain(b.ctx, err, b.about))
@@ -122,6 +130,10 @@ func (c *Client) HasBlob(ctx context.Context, ref reference.Ref, d digest.Digest
 	if err != nil {
 		return false, err
 	}
+	return e.hasBlob(ctx, ref, d)
+}
+
+func (e *endpoint) hasBlob(ctx context.Context, ref reference.Ref, d digest.Digest) (bool, error) {
 	resp, err := e.do(ctx, request{method: http.MethodHead, path: blobPath(ref, d), repo: ref.Path, scopes: pushScope(ref), about: pushed(ref)})
 	if err != nil {
 		return false, err

@@ -23,7 +23,23 @@ type Options struct {
 	Insecure bool
 	// UserAgent is sent with every request.
 	UserAgent string
+	// Limits says what transfers may take of a network, when a registry is first asked. Nil: what is usual.
+	Limits func() (Limits, error)
+	// Tell is told in a line what takes long or will soon be refused: that a registry wants to be left alone for a while,
+	// that little is left of what it allows. over is called when that is past. Nil: nobody is told.
+	Tell func(ctx context.Context, text string) (over func())
 }
+
+// Limits bound what transfers take of a network. The zero Limits are the usual ones.
+type Limits struct {
+	// Connections is how many ranges of blobs are fetched at a time, of all blobs together; 0 is [DefaultConnections].
+	Connections int
+	// Rate bounds the bytes a second of all transfers together; 0 does not.
+	Rate int64
+}
+
+// DefaultConnections is how many ranges of blobs are fetched at a time where nothing else is said.
+const DefaultConnections = 16
 
 // Client talks to registries. It is safe for use by several goroutines.
 type Client struct {
@@ -31,6 +47,12 @@ type Client struct {
 	pause time.Duration // before the first retry; each further one waits twice as long
 
 	conf func() (*registriesConf, error)
+
+	watch watching // of the speed of downloads
+
+	limits    func() (Limits, error) // once
+	downloads slots
+	slow      *throttle // nil without a bound
 
 	mu      sync.Mutex
 	sites   map[string]*site    // by registry, and prefix in registries.conf
@@ -47,7 +69,36 @@ func New(o Options) *Client {
 		}
 	}
 	conf := sync.OnceValues(func() (*registriesConf, error) { return readConf(files()) })
-	return &Client{opt: o, conf: conf, pause: firstPause, sites: map[string]*site{}, offered: map[upload]*session{}}
+	c := &Client{opt: o, conf: conf, pause: firstPause, watch: usualWatching(), sites: map[string]*site{}, offered: map[upload]*session{}}
+	c.limits = sync.OnceValues(c.readLimits)
+	return c
+}
+
+func (c *Client) readLimits() (l Limits, err error) {
+	if c.opt.Limits != nil {
+		l, err = c.opt.Limits()
+	}
+	if l.Connections <= 0 {
+		l.Connections = DefaultConnections
+	}
+	if l.Rate > 0 {
+		c.slow = &throttle{rate: l.Rate}
+	}
+	c.downloads = make(slots, l.Connections)
+	return l, err
+}
+
+// slots lets so many in at a time as it has room for.
+type slots chan struct{}
+
+// take waits for a place; release gives it back.
+func (s slots) take(ctx context.Context) (release func(), err error) {
+	select {
+	case s <- struct{}{}:
+		return func() { <-s }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // Document is a manifest or index as a registry gave it.
@@ -60,6 +111,9 @@ func (c *Client) site(registry string) (*site, error) {
 
 // siteOf gives the places where ref's repository is asked for.
 func (c *Client) siteOf(ref reference.Ref) (*site, error) {
+	if _, err := c.limits(); err != nil {
+		return nil, err
+	}
 	conf, err := c.conf()
 	if err != nil {
 		return nil, err

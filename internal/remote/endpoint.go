@@ -49,6 +49,7 @@ type endpoint struct {
 
 	http      *http.Client
 	userAgent string
+	tell      func(ctx context.Context, text string) (over func()) // see Options.Tell
 	secrets   func(ctx context.Context, e *endpoint, repo string) (credential, error)
 
 	mu        sync.Mutex
@@ -56,6 +57,7 @@ type endpoint struct {
 	provers   map[string]*prover // by repository: podman's files can have credentials for single ones
 	problems  []string           // why credentials could not be read
 	downUntil atomic.Int64       // Unix nanoseconds
+	left      *quota             // what the registry last said
 }
 
 // name is the endpoint in error messages.
@@ -95,7 +97,23 @@ func (e *endpoint) do(ctx context.Context, r request) (*http.Response, error) {
 	if err != nil {
 		return nil, e.explain(ctx, err, r.about)
 	}
+	e.notice(ctx, resp)
 	return resp, nil
+}
+
+// notice remembers what a registry says of what it allows, and tells once when little is left.
+func (e *endpoint) notice(ctx context.Context, resp *http.Response) {
+	q, ok := readQuota(resp.Header)
+	if !ok {
+		return
+	}
+	e.mu.Lock()
+	tell := q.scarce() && (e.left == nil || !e.left.scarce()) && e.tell != nil
+	e.left = &q
+	e.mu.Unlock()
+	if tell {
+		e.tell(ctx, e.name()+": "+q.String())()
+	}
 }
 
 func (e *endpoint) build(ctx context.Context, r request) (*http.Request, error) {

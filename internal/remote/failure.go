@@ -178,10 +178,16 @@ func (e *endpoint) loginLine() string {
 }
 
 func (e *endpoint) tooMany(r *refusal) error {
-	err := fmt.Errorf("%s: too many requests: %w: %w", e.name(), r, errdef.ErrUnavailable)
-	if r.after > 0 {
-		err = fmt.Errorf("%s: too many requests: %w; try again in %s: %w", e.name(), r, r.after.Round(time.Second), errdef.ErrUnavailable)
+	text := ""
+	e.mu.Lock()
+	if e.left != nil {
+		text = "; " + e.left.String()
 	}
+	e.mu.Unlock()
+	if r.after > 0 {
+		text += "; try again in " + r.after.Round(time.Second).String()
+	}
+	err := fmt.Errorf("%s: too many requests: %w%s: %w", e.name(), r, text, errdef.ErrUnavailable)
 	return errdef.WithHint(err, "registries allow more to those who log in: `"+e.loginLine()+"`")
 }
 

@@ -12,10 +12,11 @@ import (
 	"strata/internal/errdef"
 )
 
-// feed runs a function that writes a blob and hands out what it writes as a reader, hashing it.
+// feed runs a function that writes a blob and hands out what it writes as a reader, from a place on, hashing all of it.
 type feed struct {
 	out  *io.PipeReader
 	in   *io.PipeWriter
+	from int64
 	hash hash.Hash
 	size int64
 
@@ -27,8 +28,8 @@ type feed struct {
 
 var errCut = errors.New("the other side stopped reading")
 
-func startFeed(write func(w io.Writer) error) *feed {
-	f := &feed{hash: sha256.New(), done: make(chan struct{})}
+func startFeed(write func(w io.Writer) error, from int64) *feed {
+	f := &feed{from: from, hash: sha256.New(), done: make(chan struct{})}
 	f.out, f.in = io.Pipe()
 	go func() {
 		defer close(f.done)
@@ -45,7 +46,12 @@ func startFeed(write func(w io.Writer) error) *feed {
 
 // Write is what the function writes to.
 func (f *feed) Write(p []byte) (int, error) {
-	n, err := f.in.Write(p)
+	skip := int(min(max(f.from-f.size, 0), int64(len(p))))
+	n, err := skip, error(nil)
+	if skip < len(p) {
+		n, err = f.in.Write(p[skip:])
+		n += skip
+	}
 	f.hash.Write(p[:n])
 	f.size += int64(n)
 	f.cut = f.cut || err != nil

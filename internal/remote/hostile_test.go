@@ -355,6 +355,7 @@ func TestUploadRepeated(t *testing.T) {
 		t.Errorf("%s, %d, %d calls, %v", d, n, calls, err)
 	}
 	breaks.Store(100)
+	blob = append(blob, "which is not there yet"...)
 	if err := c.PutBlob(ctx, ref, descriptor(blob), opener(blob)); !errors.Is(err, errdef.ErrUnavailable) {
 		t.Error(err)
 	}

@@ -12,9 +12,6 @@ import (
 	"strata/internal/reference"
 )
 
-// resumes is how often in a row a blob is asked for again without a byte of progress.
-const resumes = 4
-
 // Whole opens a blob as [Client.Blob] does from its start, and goes on where the connection broke.
 func (c *Client) Whole(ctx context.Context, ref reference.Ref, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	body, err := c.Blob(ctx, ref, desc, 0)
@@ -61,7 +58,7 @@ func (r *resumer) again(broke error) error {
 		select {
 		case <-r.ctx.Done():
 			return broke
-		case <-time.After(r.pause << (r.tries - 1)):
+		case <-time.After(min(r.pause<<(r.tries-1), longestBreak)):
 		}
 		body, err := r.reopen(r.at)
 		if err != nil {

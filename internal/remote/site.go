@@ -77,6 +77,7 @@ func (c *Client) newEndpoint(registry string, entry hostEntry) (*endpoint, error
 	e := &endpoint{
 		registry: registry, host: entry.at.host, path: entry.at.path, scheme: entry.at.scheme, can: entry.can,
 		entry: entry, header: entry.header, userAgent: c.opt.UserAgent, secrets: fileSecrets, dirs: c.opt.HostDirs,
+		tell: c.opt.Tell,
 	}
 	names := []string{e.host}
 	if e.host == usual(registry).host && registry != e.host {
@@ -86,7 +87,7 @@ func (c *Client) newEndpoint(registry string, entry hostEntry) (*endpoint, error
 	if err != nil {
 		return nil, err
 	}
-	e.http = newHTTP(e, t, entry.dialTimeout, c.pause)
+	e.http = newHTTP(e, t, entry.dialTimeout, c.pause, c.slow)
 	return e, nil
 }
 

@@ -9,12 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
-
-	"oras.land/oras-go/v2/registry/remote/retry"
 )
 
 const (
@@ -27,31 +23,36 @@ const (
 
 	maxHeader  = 256 << 10 // of an answer, in bytes
 	copyBuffer = 64 << 10
-
-	maxRetries   = 3
-	firstPause   = 250 * time.Millisecond
-	longestPause = 3 * time.Second
 )
 
 // newHTTP makes the HTTP client for one endpoint.
-func newHTTP(e *endpoint, t trust, dial, pause time.Duration) *http.Client {
+func newHTTP(e *endpoint, t trust, dial, pause time.Duration, slow *throttle) *http.Client {
+	patience := func(settings *tls.Config, dial time.Duration, apart bool) http.RoundTripper {
+		return &patient{newTransport(settings, dial, apart), answerTimeout, idleTimeout}
+	}
 	base := &byHost{
 		host:   hostname(e.host),
-		own:    &patient{newTransport(t.own, dial), answerTimeout, idleTimeout},
-		others: &patient{newTransport(t.others, 0), answerTimeout, idleTimeout},
+		own:    [2]http.RoundTripper{patience(t.own, dial, false), patience(t.own, dial, true)},
+		others: [2]http.RoundTripper{patience(t.others, 0, false), patience(t.others, 0, true)},
 	}
-	again := &retry.Transport{Base: base, Policy: func() retry.Policy { return policy{pause} }}
+	next := http.RoundTripper(base)
+	if slow != nil {
+		next = &throttled{base, slow}
+	}
+	again := &retrying{next: next, pause: pause, name: e.name, tell: e.tell, clock: time.After}
 	return &http.Client{
-		Transport:     &retrying{again: again, once: base},
+		Transport:     again,
 		CheckRedirect: e.redirect,
 	}
 }
 
-func newTransport(settings *tls.Config, dial time.Duration) *http.Transport {
+// newTransport makes a transport. One that is apart gives each request a connection of its own: HTTP/2 would put them all on
+// one, where a lost packet holds up every one of them.
+func newTransport(settings *tls.Config, dial time.Duration, apart bool) *http.Transport {
 	if dial == 0 {
 		dial = dialTimeout
 	}
-	return &http.Transport{
+	t := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: dial, KeepAlive: 15 * time.Second}).DialContext,
 		TLSClientConfig:        settings,
@@ -59,7 +60,7 @@ func newTransport(settings *tls.Config, dial time.Duration) *http.Transport {
 		ResponseHeaderTimeout:  commitTimeout,
 		ExpectContinueTimeout:  time.Second,
 		IdleConnTimeout:        30 * time.Second,
-		MaxIdleConnsPerHost:    8,
+		MaxIdleConnsPerHost:    DefaultConnections,
 		MaxResponseHeaderBytes: maxHeader,
 		ReadBufferSize:         copyBuffer,
 		WriteBufferSize:        copyBuffer,
@@ -67,6 +68,10 @@ func newTransport(settings *tls.Config, dial time.Duration) *http.Transport {
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
 		DisableCompression:     true, // a blob's bytes are wanted as they are
 	}
+	if apart {
+		t.ForceAttemptHTTP2, t.HTTP2, t.TLSNextProto = false, nil, map[string]func(string, *tls.Conn) http.RoundTripper{}
+	}
+	return t
 }
 
 // redirect follows a redirect, but never from HTTPS to HTTP, and with nothing of ours once it has left the place that
@@ -94,15 +99,24 @@ func (e *endpoint) redirect(req *http.Request, via []*http.Request) error {
 // byHost keeps what was configured for one host (client certificates, unverified TLS) from others.
 type byHost struct {
 	host        string
-	own, others http.RoundTripper
+	own, others [2]http.RoundTripper // the usual one, and one whose connections are [apart]
 }
 
 func (t *byHost) RoundTrip(req *http.Request) (*http.Response, error) {
-	if strings.EqualFold(req.URL.Hostname(), t.host) {
-		return t.own.RoundTrip(req)
+	i := 0
+	if req.Context().Value(apartKey{}) != nil {
+		i = 1
 	}
-	return t.others.RoundTrip(req)
+	if strings.EqualFold(req.URL.Hostname(), t.host) {
+		return t.own[i].RoundTrip(req)
+	}
+	return t.others[i].RoundTrip(req)
 }
+
+type apartKey struct{}
+
+// apart marks requests that do not share a connection with others at the same time.
+func apart(ctx context.Context) context.Context { return context.WithValue(ctx, apartKey{}, true) }
 
 // patient bounds the time without any progress of an answer.
 type patient struct {
@@ -154,64 +168,6 @@ func (b *patientBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.cancel(nil)
 	return err
-}
-
-// retrying repeats requests, except those with a blob as body: half of it may be in the upload session already, so the
-// whole upload is repeated by those who know how.
-type retrying struct{ again, once http.RoundTripper }
-
-func (t *retrying) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Header.Get("Content-Type") == octets && req.Body != nil {
-		return t.once.RoundTrip(req)
-	}
-	return t.again.RoundTrip(req)
-}
-
-// policy repeats what a busy or broken server answered, for a few seconds in all.
-type policy struct{ pause time.Duration }
-
-// Retry is the time to wait before the next try, or -1.
-func (p policy) Retry(attempt int, resp *http.Response, err error) (time.Duration, error) {
-	if attempt >= maxRetries || (err == nil && !busy(resp.StatusCode)) || (err != nil && !broken(err)) {
-		return -1, nil
-	}
-	wait := p.pause << attempt
-	if err == nil {
-		if asked, ok := retryAfter(resp.Header, time.Now()); ok {
-			wait = asked
-		}
-	}
-	if wait > longestPause {
-		return -1, nil
-	}
-	return wait, nil
-}
-
-func busy(status int) bool {
-	switch status {
-	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
-		return false
-	case http.StatusTooManyRequests, http.StatusRequestTimeout:
-		return true
-	}
-	return status >= 500
-}
-
-// broken reports whether a connection was lost that had been made: another one may hold.
-func broken(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
-}
-
-// retryAfter reads a Retry-After header: seconds or a date. See RFC 9110, section 10.2.3.
-func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
-	v := h.Get("Retry-After")
-	if n, err := strconv.ParseUint(v, 10, 31); err == nil {
-		return time.Duration(n) * time.Second, true
-	}
-	if at, err := http.ParseTime(v); err == nil {
-		return max(0, at.Sub(now)), true
-	}
-	return 0, false
 }
 
 // hostname is host[:port] without the port.

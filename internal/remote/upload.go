@@ -18,12 +18,8 @@ import (
 	"strata/internal/reference"
 )
 
-const (
-	maxUploads = 3 // tries of a whole upload
-
-	// lagTime is how long a registry may go on reading an upload that it has answered already.
-	lagTime = 30 * time.Second
-)
+// lagTime is how long a registry may go on reading an upload that it has answered already.
+const lagTime = 30 * time.Second
 
 // upload is a blob on its way to a repository.
 type upload struct {
@@ -126,22 +122,22 @@ func (e *endpoint) location(resp *http.Response) (*url.URL, error) {
 
 // PutBlob uploads a blob whose digest is known. open is called anew for each try.
 func (c *Client) PutBlob(ctx context.Context, ref reference.Ref, desc ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
-	offered := c.takeOffer(upload{ref.Name(), desc.Digest})
-	return c.tries(ctx, func() error {
-		s, err := offered, error(nil)
-		if offered = nil; s == nil {
-			s, err = c.start(ctx, ref)
+	u := &sending{c: c, ref: ref, s: c.takeOffer(upload{ref.Name(), desc.Digest})}
+	return u.run(ctx, func(s *session, from int64) error {
+		if from > desc.Size {
+			return s.tooMuch(from)
 		}
-		if err != nil {
-			return err
-		}
-		at := withDigest(s.at, desc.Digest)
-		return s.finish(ctx, ref, at, desc.Digest, desc.Size, func() (io.ReadCloser, error) {
+		return s.finish(ctx, ref, withDigest(s.at, desc.Digest), desc.Digest, desc.Size-from, func() (io.ReadCloser, error) {
 			r, err := open()
 			if err != nil {
 				return nil, &localError{err}
 			}
-			return &localReader{ReadCloser: r, blob: string(desc.Digest), size: desc.Size}, nil
+			local := &localReader{ReadCloser: r, blob: string(desc.Digest), size: desc.Size}
+			if _, err := io.CopyN(io.Discard, local, from); err != nil {
+				r.Close()
+				return nil, err
+			}
+			return local, nil
 		})
 	})
 }
@@ -155,8 +151,20 @@ func withDigest(at *url.URL, d digest.Digest) *url.URL {
 	return &with
 }
 
-// finish sends the PUT that ends an upload, with the blob's last bytes: all, or none.
+// finish sends the PUT that ends an upload, with the blob's last bytes: all, or none. When it fails in a way that another
+// try could mend, the registry may have the blob all the same: only its answer was lost.
 func (s *session) finish(ctx context.Context, ref reference.Ref, at *url.URL, d digest.Digest, size int64, body func() (io.ReadCloser, error)) error {
+	err := s.put(ctx, ref, at, d, size, body)
+	if err == nil || !again(err) {
+		return err
+	}
+	if there, e := s.e.hasBlob(ctx, ref, d); e == nil && there {
+		return nil
+	}
+	return err
+}
+
+func (s *session) put(ctx context.Context, ref reference.Ref, at *url.URL, d digest.Digest, size int64, body func() (io.ReadCloser, error)) error {
 	resp, err := s.e.do(ctx, request{
 		method: http.MethodPut, at: at, repo: ref.Path, scopes: pushScope(ref),
 		header: http.Header{"Content-Type": {octets}}, body: body, size: size, about: pushed(ref),
@@ -164,86 +172,24 @@ func (s *session) finish(ctx context.Context, ref reference.Ref, at *url.URL, d 
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("push of blob %s to %s", d, ref.FamiliarName())
 	if resp.StatusCode != http.StatusCreated {
 		return s.e.refused(resp, pushed(ref))
 	}
 	resp.Body.Close()
 	if said, err := oci.ParseDigest(resp.Header.Get("Docker-Content-Digest")); err == nil && said != d {
-		return fmt.Errorf("%s: %s keeps it as %s: %w", what, s.e.name(), said, errdef.ErrCorrupt)
+		return fmt.Errorf("push of blob %s to %s: %s keeps it as %s: %w", d, ref.FamiliarName(), s.e.name(), said, errdef.ErrCorrupt)
 	}
 	return nil
-}
-
-// tries repeats an upload whose connection or session broke.
-func (c *Client) tries(ctx context.Context, do func() error) error {
-	for n := 1; ; n++ {
-		err := do()
-		if err == nil || n == maxUploads || ctx.Err() != nil || !again(err) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(c.pause << n):
-		}
-	}
 }
 
 // again reports whether an upload that failed with err may succeed from its start.
 func again(err error) bool {
 	var r *refusal
 	if errors.As(err, &r) {
-		return r.code == "BLOB_UPLOAD_UNKNOWN" || r.code == "BLOB_UPLOAD_INVALID" || r.code == "DIGEST_INVALID" ||
-			(busy(r.status) && r.after <= longestPause) || r.status == http.StatusUnauthorized && r.code == ""
+		return r.code == "BLOB_UPLOAD_UNKNOWN" || r.code == "BLOB_UPLOAD_INVALID" || r.code == "DIGEST_INVALID" || r.code == "RANGE_INVALID" ||
+			r.status == http.StatusRequestedRangeNotSatisfiable ||
+			(busy(r.status) && r.after <= longestWait) || r.status == http.StatusUnauthorized && r.code == ""
 	}
 	var l *localError
 	return errors.Is(err, errdef.ErrUnavailable) && !errors.As(err, &l)
-}
-
-// StreamBlob uploads a blob whose digest is known only at its end. write writes its bytes and must return when its writer
-// fails; it may be called again when the connection broke. Its own error is given back as it is.
-func (c *Client) StreamBlob(ctx context.Context, ref reference.Ref, write func(w io.Writer) error) (d digest.Digest, size int64, err error) {
-	err = c.tries(ctx, func() error {
-		s, err := c.start(ctx, ref)
-		if err != nil {
-			return err
-		}
-		d, size, err = s.stream(ctx, ref, write)
-		return err
-	})
-	return d, size, err
-}
-
-// stream sends what write writes in one PATCH, as docker does.
-func (s *session) stream(ctx context.Context, ref reference.Ref, write func(w io.Writer) error) (digest.Digest, int64, error) {
-	f := startFeed(write)
-	resp, err := s.e.do(ctx, request{
-		method: http.MethodPatch, at: s.at, repo: ref.Path, scopes: pushScope(ref),
-		header: http.Header{"Content-Type": {octets}}, size: -1, once: true, about: pushed(ref),
-		body: func() (io.ReadCloser, error) { return f.out, nil },
-	})
-	accepted := err == nil && resp.StatusCode == http.StatusAccepted
-	if e := f.end(ctx, accepted); e != nil {
-		if resp != nil {
-			resp.Body.Close()
-		}
-		return "", 0, e
-	}
-	if err != nil {
-		return "", 0, err
-	}
-	if !accepted {
-		return "", 0, s.e.refused(resp, pushed(ref))
-	}
-	resp.Body.Close()
-	if !f.whole {
-		return "", 0, fmt.Errorf("%s: it stopped reading an upload: %w", s.e.name(), errdef.ErrUnavailable)
-	}
-	at, err := s.e.location(resp)
-	if err != nil {
-		return "", 0, err
-	}
-	d := digest.NewDigest(digest.SHA256, f.hash)
-	return d, f.size, s.finish(ctx, ref, withDigest(at, d), d, 0, nil)
 }
