@@ -29,12 +29,13 @@ const (
 	registryToken  = "a-token-for-ann"
 )
 
-// startRegistry NAME [basic|token|cut|forged|lists]: serves an empty registry on loopback until the script ends and puts its
+// startRegistry NAME [basic|token|cut|forged|lists|digests]: serves an empty registry on loopback until the script ends and puts its
 // host:port into the environment. With basic or token it is ann's, and her password is s3cret. With cut every answer with a
-// blob breaks off after a while; with forged the blobs of layers are not what they should be. With lists it lists referrers.
+// blob breaks off after a while; with forged the blobs of layers are not what they should be. With lists it lists
+// referrers; with digests it removes by digest only, and then all tags too.
 func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: registry NAME [basic|token|cut|forged|lists]")
+		ts.Fatalf("usage: registry NAME [basic|token|cut|forged|lists|digests]")
 	}
 	lists := len(args) == 2 && args[1] == "lists"
 	h := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(lists))
@@ -42,6 +43,8 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	case len(args) == 1, lists:
 	case args[1] == "cut", args[1] == "forged":
 		h = badLine(args[1], h)
+	case args[1] == "digests":
+		h = byDigest(h)
 	default:
 		h = door(args[1], h)
 	}
@@ -103,6 +106,35 @@ func badLine(kind string, next http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		w.Write(body)
+	})
+}
+
+// byDigest removes as docker's registry does.
+func byDigest(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		repo, digest, ok := strings.Cut(r.URL.Path, "/manifests/")
+		if r.Method != http.MethodDelete || !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if !strings.HasPrefix(digest, "sha256:") {
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			io.WriteString(w, `{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported."}]}`)
+			return
+		}
+		ask := func(method, path string) *httptest.ResponseRecorder {
+			rec := httptest.NewRecorder()
+			next.ServeHTTP(rec, httptest.NewRequest(method, path, nil))
+			return rec
+		}
+		var list struct{ Tags []string }
+		json.Unmarshal(ask(http.MethodGet, repo+"/tags/list").Body.Bytes(), &list)
+		for _, tag := range list.Tags {
+			if at := repo + "/manifests/" + tag; ask(http.MethodHead, at).Header().Get("Docker-Content-Digest") == digest {
+				ask(http.MethodDelete, at)
+			}
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -62,6 +62,7 @@ func (a *app) verbs() []verb {
 		{"save", "image", a.save},
 		{"search", "image", a.search},
 		{"tag", "image", a.tag},
+		{"tags", "image", a.tags},
 
 		{"doctor", "system", a.doctor},
 		{"events", "system", a.events},
@@ -93,7 +94,7 @@ func wantsAll(word string) bool {
 
 func (a *app) imageGroup() *cobra.Command {
 	return a.group("image", "Work with images", a.build(), a.imageCopy(), a.history(), a.importImage(), a.inspectKind("image"), a.load(),
-		named(a.images(), "ls [OPTIONS] [REPOSITORY[:TAG]]", "list"), a.imagePrune(), a.pull(), a.push(), named(a.rmi(), "rm [OPTIONS] IMAGE [IMAGE...]", "remove"), a.save(), a.tag())
+		named(a.images(), "ls [OPTIONS] [REPOSITORY[:TAG]]", "list"), a.imagePrune(), a.pull(), a.push(), named(a.rmi(), "rm [OPTIONS] IMAGE [IMAGE...]", "remove"), a.save(), a.imageSync(), a.tag())
 }
 
 func (a *app) containerGroup() *cobra.Command {

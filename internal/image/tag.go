@@ -35,8 +35,10 @@ type Tag struct {
 // TagEvent is one move of a tag.
 type TagEvent struct {
 	Image digest.Digest `json:"image"`
+	// Index that the name stood for, if it did.
+	Index digest.Digest `json:"index,omitempty"`
 	Time  time.Time     `json:"time"`
-	// Cause is the verb: "build", "pull", "load", "tag", "commit", "import".
+	// Cause is the verb: "build", "pull", "load", "tag", "commit", "import", "copy", "undo".
 	Cause string `json:"cause,omitempty"`
 }
 
@@ -87,8 +89,8 @@ func (s *Store) TagIndex(ctx context.Context, name string, id, index digest.Dige
 		if err != nil {
 			return err
 		}
-		event := TagEvent{Image: id, Time: s.now(), Cause: cause}
-		if old, err = s.move(ctx, full, event, index); err != nil {
+		event := TagEvent{Image: id, Index: index, Time: s.now(), Cause: cause}
+		if old, err = s.move(ctx, full, event); err != nil {
 			return err
 		}
 		rec.LastTagged = event.Time
@@ -98,11 +100,11 @@ func (s *Store) TagIndex(ctx context.Context, name string, id, index digest.Dige
 }
 
 // move writes the tag's new state.
-func (s *Store) move(ctx context.Context, full string, event TagEvent, index digest.Digest) (old digest.Digest, err error) {
+func (s *Store) move(ctx context.Context, full string, event TagEvent) (old digest.Digest, err error) {
 	err = s.Tags.Update(ctx, key(full), func(t *Tag, _ bool) error {
 		old = t.Image
-		t.Name, t.Image, t.Index = full, event.Image, index
-		if n := len(t.History); n == 0 || t.History[n-1].Image != event.Image {
+		t.Name, t.Image, t.Index = full, event.Image, event.Index
+		if n := len(t.History); n == 0 || t.History[n-1].Image != event.Image || t.History[n-1].Index != event.Index {
 			t.History = append(t.History, event)
 		}
 		t.History = t.History[max(0, len(t.History)-maxHistory):]

@@ -102,3 +102,38 @@ type SearchRow struct {
 
 // SearchColumns are the columns of `search`.
 func SearchColumns() []string { return []string{"Name", "Description", "StarCount", "IsOfficial"} }
+
+// TagRow is a line of `tags ls`. Digest is what a registry has under the tag, or the index that the tag stands for here.
+type TagRow struct {
+	Cause  string `heading:"BY"`
+	Digest string
+	ID     string `heading:"IMAGE ID"`
+	Moved  string // [Ago]
+	Moves  string
+	Tag    string
+}
+
+// TagColumns are the columns of `tags ls`: of what a registry has, or of what is here.
+func TagColumns(remote, digests bool) []string {
+	switch {
+	case remote && digests:
+		return []string{"Tag", "Digest"}
+	case remote:
+		return []string{"Tag"}
+	case digests:
+		return []string{"Tag", "ID", "Digest", "Moved", "Cause"}
+	}
+	return []string{"Tag", "ID", "Moved", "Cause"}
+}
+
+// TagEventRow is a line of `tags history`. State is "now", "before" (where undo leads), "here" or "gone".
+type TagEventRow struct {
+	At    string // [Stamp]
+	Cause string `heading:"BY"`
+	ID    string `heading:"IMAGE ID"`
+	State string
+	When  string // [Ago]
+}
+
+// TagEventColumns are the columns of `tags history`.
+func TagEventColumns() []string { return []string{"ID", "When", "Cause", "State"} }
