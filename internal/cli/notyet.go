@@ -46,7 +46,7 @@ var absentCommands = map[string]string{
 const noCluster = "strata runs the containers of one machine, without a cluster"
 
 // laterCommands are docker's commands that strata does not have yet.
-const laterCommands = "manifest volume compose trust"
+const laterCommands = "volume compose trust"
 
 // flagName takes the flag's name out of pflag's message: "unknown flag: --x", "unknown shorthand flag: 'x' in -xy".
 func flagName(msg string) string {

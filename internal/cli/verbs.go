@@ -56,6 +56,7 @@ func (a *app) verbs() []verb {
 		{"load", "image", a.load},
 		{"login", "image", a.login},
 		{"logout", "image", a.logout},
+		{"manifest", "image", a.manifest},
 		{"pull", "image", a.pull},
 		{"push", "image", a.push},
 		{"rmi", "image", a.rmi},

@@ -179,7 +179,7 @@ func empty(root string) error {
 
 // storeDirs are the names that a store has at its top.
 var storeDirs = map[string]bool{"blobs": true, "layers": true, "images": true, "refs": true, "cache": true, "cachemounts": true, "containers": true,
-	"volumes": true, "leases": true, "trash": true, "fixups": true, "builds": true, "bases": true, "events": true, "partial": true, "networks": true, "gc.lock": true, "version": true}
+	"volumes": true, "leases": true, "trash": true, "fixups": true, "builds": true, "bases": true, "events": true, "partial": true, "networks": true, "manifests": true, "gc.lock": true, "version": true}
 
 func (e *Engine) openLayers() (*layer.Store, error) {
 	return layer.Open(filepath.Join(e.opts.Root, "layers"), layer.Options{

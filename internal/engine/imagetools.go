@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -15,6 +14,7 @@ import (
 	"strata/internal/oci"
 	"strata/internal/reference"
 	"strata/internal/remote"
+	"strata/internal/ship"
 )
 
 // RemoteDocument fetches what a registry has under a name: a manifest or an index. No store is needed.
@@ -139,54 +139,17 @@ func (all Combination) Push(ctx context.Context, c *remote.Client, tag string) (
 	if err := owned(ref); err != nil {
 		return "", err
 	}
-	own := digest.FromBytes(all.Raw)
 	for _, p := range all.parts {
 		if p.from.Name() == ref.Name() {
 			continue
 		}
-		raw, err := copyImage(ctx, c, p, ref)
-		if err == nil && p.desc.Digest != own {
-			_, err = c.PutManifest(ctx, ref.Repository(), p.desc.MediaType, raw)
-		}
-		if err != nil {
+		from := ship.NewRepository(c, p.from.WithDigest(p.desc.Digest))
+		to := ship.NewRepository(c, ref.WithDigest(p.desc.Digest)).Near(p.from)
+		if _, err := ship.Copy(ctx, from, to, ship.Options{}); err != nil {
 			return "", fmt.Errorf("copy %s to %s: %w", p.from.WithDigest(p.desc.Digest).Familiar(), ref.FamiliarName(), err)
 		}
 	}
 	return c.PutManifest(ctx, ref, all.MediaType, all.Raw)
-}
-
-// copyImage brings the blobs of a manifest into another repository, and gives the manifest.
-func copyImage(ctx context.Context, c *remote.Client, p part, to reference.Ref) ([]byte, error) {
-	doc, err := c.Manifest(ctx, p.from.WithDigest(p.desc.Digest))
-	if err != nil {
-		return nil, err
-	}
-	if oci.IsIndex(doc.Descriptor.MediaType) {
-		return nil, fmt.Errorf("an index within an index: %w", errdef.ErrUnsupported)
-	}
-	m, err := oci.ParseManifest(doc.Raw)
-	if err != nil {
-		return nil, err
-	}
-	for _, blob := range append(slices.Clone(m.Layers), m.Config) {
-		if err := copyBlob(ctx, c, p.from, to, blob); err != nil {
-			return nil, err
-		}
-	}
-	return doc.Raw, nil
-}
-
-// copyBlob mounts a blob where the registry is the same, else carries it over. The registry that takes it verifies it.
-func copyBlob(ctx context.Context, c *remote.Client, from, to reference.Ref, blob ocispec.Descriptor) error {
-	if there, err := c.HasBlob(ctx, to, blob.Digest); there || err != nil {
-		return err
-	}
-	if from.Domain == to.Domain {
-		if done, err := c.MountBlob(ctx, to, from.Path, blob.Digest); done || err != nil {
-			return err
-		}
-	}
-	return c.PutBlob(ctx, to, blob, func() (io.ReadCloser, error) { return c.Blob(ctx, from, blob, 0) })
 }
 
 // RemoteConfig fetches the config of the image that a document is, or of the one in an index for this machine.

@@ -57,6 +57,11 @@ func Registries() *remote.Client {
 
 const userAgent = "strata"
 
+// InsecureRegistries is Registries that also takes plain HTTP, and certificates that nobody vouches for.
+func InsecureRegistries() *remote.Client {
+	return remote.New(remote.Options{UserAgent: userAgent, Insecure: true})
+}
+
 // registries is the engine's one client, which remembers tokens and connections.
 func (e *Engine) registries() *remote.Client {
 	e.mu.Lock()
