@@ -24,7 +24,7 @@ TOOLBOX := $(shell find tools/toolbox -name '*.go' ! -name '*_test.go' -o -name 
 
 # What can be built here: the runtime needs a C compiler and a static libseccomp, strata-enter a C compiler. Where these
 # are not, an installed runc or crun, and util-linux's nsenter, take their places.
-HELPERS := bin/strata-toolbox bin/strata-init
+HELPERS := bin/strata-toolbox bin/strata-init bin/strata-chroot
 ifneq ($(shell command -v $(CC) 2>/dev/null),)
 HELPERS += bin/strata-enter
 endif
@@ -64,6 +64,11 @@ bin/strata-step: $(wildcard cmd/strata-step/* internal/stepwire/* internal/mount
 bin/strata-init: $(wildcard cmd/strata-init/*) go.mod
 	@mkdir -p bin
 	$(PURE) -o $@ ./cmd/strata-init
+	@touch $@
+
+bin/strata-chroot: $(wildcard cmd/strata-chroot/* internal/rootfs/* internal/mount/*) go.mod
+	@mkdir -p bin
+	$(PURE) -o $@ ./cmd/strata-chroot
 	@touch $@
 
 # Linked statically where the machine has a static libc.

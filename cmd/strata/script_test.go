@@ -141,6 +141,7 @@ func runScripts(t *testing.T, dir string, b *bed) {
 			env.Setenv("STRATA_ROOT", root)
 			env.Setenv("STRATA_RUN", run)
 			env.Setenv("EXAMPLES", examples)
+			env.Setenv("BIN", programs)
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("STRATA_STORAGE_DRIVER", os.Getenv("STRATA_STORAGE_DRIVER"))
 			for _, name := range []string{"GOPROXY", "GOFLAGS", "GONOSUMDB", "GONOSUMCHECK", "GOSUMDB"} {

@@ -342,12 +342,12 @@ func (o *op) changeset(ctx context.Context, on json.RawMessage, out *graph.Outpu
 	if err := o.x.leaks.tree(ctx, changes.Upper); err != nil {
 		return nil, err
 	}
-	meta, err := o.x.deps.Layers.Commit(ctx, changes.Upper, layer.CommitOptions{Lower: changes.Lower, Drop: t.drop, Epoch: o.x.plan.Epoch})
+	meta, err := o.x.deps.Layers.Commit(ctx, changes.Upper, layer.CommitOptions{Lower: changes.Lower, Sockets: changes.Sockets, Drop: t.drop, Epoch: o.x.plan.Epoch})
 	if err != nil {
 		return nil, err
 	}
 	after := before.then(meta)
-	changes.Keep(after.Layers)
+	changes.Keep(after.Layers, t.drop)
 	out.SetSize(meta.Disk)
 	return after.encode()
 }

@@ -188,13 +188,22 @@ func (s *mounts) fill(ctx context.Context, i int, m *Mount, dir string) error {
 	})
 }
 
-// memory is a tmpfs of the step's own: what is in it never reaches a disk.
+// memory is a tmpfs of the step's own: what is in it never reaches a disk. Where nothing can be mounted it is a directory
+// for running state, which is in memory on most machines.
 func (s *mounts) memory(i int) (string, error) {
 	dir, err := s.place(i, "memory")
 	if err != nil {
 		return "", err
 	}
-	return dir, unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=16m")
+	err = unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=16m")
+	if !errors.Is(err, unix.EPERM) {
+		return dir, err
+	}
+	if dir, err = os.MkdirTemp(s.o.x.deps.RunDir, "memory-"); err != nil {
+		return "", err
+	}
+	s.ends = append(s.ends, func() { os.RemoveAll(dir) })
+	return dir, nil
 }
 
 // file shows a file with these bytes.

@@ -17,6 +17,7 @@ import (
 	"strata/internal/cli/render"
 	"strata/internal/config"
 	"strata/internal/engine"
+	"strata/internal/errdef"
 	"strata/internal/userns"
 )
 
@@ -115,8 +116,12 @@ func (a *app) open(ctx context.Context) (*engine.Engine, error) {
 	if err := a.enter(ctx); err != nil {
 		return nil, err
 	}
+	a.opts.Notice = a.notice
 	return engine.Open(ctx, a.opts)
 }
+
+// notice tells the user about the machine.
+func (a *app) notice(text string) { fmt.Fprintln(a.err, "strata: "+render.Clean(text)) }
 
 // enter makes this process the (possibly namespaced) root that all verbs on the store run as. For a plain user it
 // starts the program anew inside the namespace and does not return.
@@ -125,7 +130,12 @@ func (a *app) enter(ctx context.Context) error {
 	if !userns.MustEnter() {
 		return nil
 	}
-	return userns.Enter(ctx, userns.EnterOptions{Root: a.opts.Root, Run: a.opts.Run})
+	err := userns.Enter(ctx, userns.EnterOptions{Root: a.opts.Root, Run: a.opts.Run})
+	if errors.Is(err, errdef.ErrDenied) {
+		a.opts.Refused = err // much works without a namespace: what does not says so
+		return nil
+	}
+	return err
 }
 
 // with opens the engine for fn and closes it after.

@@ -70,6 +70,9 @@ func (s *Store) runningTree(rec Record, dir string, fn func(t *fileTree) error) 
 	}
 	process := os.NewFile(uintptr(pidfd), "container")
 	defer process.Close()
+	if sharesMounts(rec.State.Pid) {
+		return s.sharedTree(rec, dir, mounts, fn)
+	}
 	tree, err := mount.CloneRoot(process)
 	if err != nil {
 		return fmt.Errorf("container %s: %w", rec.Name, err)
@@ -80,6 +83,28 @@ func (s *Store) runningTree(rec Record, dir string, fn func(t *fileTree) error) 
 			return err
 		}
 		return errors.Join(s.showMounts(rec, dir, mounts, fn), mount.Unmount(dir))
+	})
+}
+
+// sharesMounts reports whether a process sees the mounts that we see: a container that only chroot holds.
+func sharesMounts(pid int) bool {
+	ours, err := os.Readlink("/proc/self/ns/mnt")
+	theirs, terr := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	return err == nil && (ours == theirs || errors.Is(terr, os.ErrPermission))
+}
+
+// sharedTree is the tree of a running container that has no mount namespace: as it lies, with what was copied into it.
+func (s *Store) sharedTree(rec Record, dir string, mounts []specs.Mount, fn func(t *fileTree) error) error {
+	return s.opt.Rootfs.Private(func() error {
+		m := rootfs.Mount{Target: dir, Writable: s.Dir(rec.ID)}
+		if err := s.opt.Rootfs.Mount(rec.Layers, m); err != nil {
+			return fmt.Errorf("container %s: %w", rec.Name, err)
+		}
+		root, err := rootfs.OpenRoot(dir)
+		if err == nil {
+			err = errors.Join(fn(&fileTree{root, mounts, rec.Host.ReadonlyRootfs}), root.Close())
+		}
+		return errors.Join(err, s.opt.Rootfs.Unmount(m))
 	})
 }
 
@@ -139,8 +164,9 @@ func (s *Store) showMounts(rec Record, dir string, mounts []specs.Mount, fn func
 		return err
 	}
 	defer root.Close()
+	own := ownMounts()
 	for _, m := range mounts {
-		if m.Type != "bind" || kernelPath(m.Destination) != "" {
+		if !own || m.Type != "bind" || kernelPath(m.Destination) != "" {
 			continue
 		}
 		if err := showMount(root, m); err != nil {
@@ -148,6 +174,14 @@ func (s *Store) showMounts(rec Record, dir string, mounts []specs.Mount, fn func
 		}
 	}
 	return fn(&fileTree{root, mounts, rec.Host.ReadonlyRootfs})
+}
+
+// ownMounts reports whether this goroutine is in a mount namespace of its own. Where there are none nothing of the host can
+// be shown, and a container has nothing of it either.
+func ownMounts() bool {
+	ours, err := os.Readlink("/proc/thread-self/ns/mnt")
+	others, oerr := os.Readlink("/proc/self/ns/mnt")
+	return err != nil || oerr != nil || ours != others
 }
 
 func showMount(root *rootfs.Root, m specs.Mount) error {

@@ -173,11 +173,16 @@ func (v *supervision) serve(ctx context.Context, c *control, told func(error)) (
 	if err != nil {
 		code, rec.State.Error = 255, err.Error()
 	}
+	r := v.s.runtime(*rec)
+	gone := false
+	if r.Shares() { // no kernel ended the container's other processes with its first
+		gone = r.Delete(ctx, rec.ID, true) == nil
+	}
 	c.hub.drain(outputs, drained, drainTime)
 	code = v.lookBack(code)
 	rec.State.OOMKilled = v.group != nil && v.group.OOMKills() > 0
-	if err := v.s.runtime(*rec).Delete(ctx, rec.ID, true); err != nil {
-		return code, nil // the next start deletes it, and says why if it cannot
+	if !gone {
+		_ = r.Delete(ctx, rec.ID, true) // else the next start deletes it, and says why if it cannot
 	}
 	return code, nil
 }

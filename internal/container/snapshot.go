@@ -23,6 +23,8 @@ type SnapshotOptions struct {
 type Snapshot struct {
 	Upper string   // an overlay upper directory, the caller's
 	Lower []string // the directories below it, topmost first
+	// Sockets in Upper are whiteouts.
+	Sockets bool
 	// Drop are container paths of mount points that strata made: they are no changes.
 	Drop []string
 }
@@ -47,7 +49,7 @@ func (s *Store) copyChanges(rec Record, snap *Snapshot) error {
 	if err != nil {
 		return err
 	}
-	snap.Lower = changes.Lower
+	snap.Lower, snap.Sockets = changes.Lower, changes.Sockets
 	if changes.Upper == snap.Upper {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -87,12 +88,32 @@ func seccomp(_ context.Context, o Options) Check {
 
 func nested(_ context.Context, o Options) Check {
 	const name = "surroundings"
-	for _, mark := range []string{".dockerenv", "run/.containerenv"} {
-		if _, err := os.Stat(o.path(mark)); err == nil {
-			return warn(name, "inside a container (/"+mark+"): mounts and namespaces may be refused there", "start the outer container with --privileged, if something is refused")
-		}
+	if mark := surroundings(o.System); mark != "" {
+		return warn(name, "inside a container ("+mark+"): mounts and namespaces may be refused there", "start the outer container with --privileged, if something is refused")
 	}
 	return ok(name, "no container around")
+}
+
+// InContainer reports whether this process is in a container, of whatever engine.
+func InContainer(system string) bool { return surroundings(system) != "" }
+
+// surroundings names what tells of a container around, "" for nothing: docker's and podman's marks, Kubernetes' environment,
+// and the variable that systemd's rules for containers ask engines to set.
+func surroundings(system string) string {
+	for _, mark := range []string{"/.dockerenv", "/run/.containerenv"} {
+		if _, err := os.Stat(filepath.Join(system, mark)); err == nil {
+			return mark
+		}
+	}
+	for _, name := range []string{"KUBERNETES_SERVICE_HOST", "container"} {
+		if os.Getenv(name) != "" {
+			return "$" + name
+		}
+	}
+	if filesystem(filepath.Join("/", system)) == "overlayfs" {
+		return "its root is an overlay"
+	}
+	return ""
 }
 
 // clock: certificates, cache and tags all believe the clock. It cannot be earlier than the program.

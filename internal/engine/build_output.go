@@ -222,7 +222,7 @@ func (e *Engine) exportDir(ctx context.Context, img image.Image, dir string) (de
 	copied := make(chan error, 1)
 	go func() {
 		var err error
-		devices, err = layer.CopyTree(ctx, r, root.File(), "", layer.CopyOptions{Shown: dir, LeaveOwner: true, Harmless: true, IgnoreOwner: userns.Single()})
+		devices, err = layer.CopyTree(ctx, r, root.File(), "", layer.CopyOptions{Shown: dir, LeaveOwner: true, Harmless: true, IgnoreOwner: userns.OneOwner()})
 		r.CloseWithError(err)
 		copied <- err
 	}()

@@ -102,7 +102,7 @@ func (e *Engine) unpackContext(ctx context.Context, r io.Reader, dir string) (er
 	}
 	defer root.Close()
 	owner := 0
-	return layer.ExtractTree(ctx, content, root.File(), "/", layer.ExtractOptions{UID: &owner, GID: &owner, IgnoreOwner: userns.Single()})
+	return layer.ExtractTree(ctx, content, root.File(), "/", layer.ExtractOptions{UID: &owner, GID: &owner, IgnoreOwner: userns.OneOwner()})
 }
 
 // fetchMain puts the build's remote context into a directory: a repository's tree, an archive's content, or one file, which

@@ -79,7 +79,7 @@ func unpackInto(ctx context.Context, r io.Reader, dir string) error {
 		return err
 	}
 	defer root.Close()
-	return layer.ExtractTree(ctx, tar, root, "/", layer.ExtractOptions{IgnoreOwner: userns.Single()})
+	return layer.ExtractTree(ctx, tar, root, "/", layer.ExtractOptions{IgnoreOwner: userns.OneOwner()})
 }
 
 // RemoveCacheMount removes all directories of a cache mount, or the one that is named.

@@ -129,7 +129,7 @@ func (e *Engine) commitLayer(ctx context.Context, s *container.Store, rec contai
 	if err != nil {
 		return layer.Meta{}, err
 	}
-	return e.layers.Commit(ctx, snap.Upper, layer.CommitOptions{Lower: snap.Lower, Drop: snap.Drop})
+	return e.layers.Commit(ctx, snap.Upper, layer.CommitOptions{Lower: snap.Lower, Sockets: snap.Sockets, Drop: snap.Drop})
 }
 
 // committedConfig is the image's config with what the container was started with, as docker commits it.

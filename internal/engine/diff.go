@@ -32,7 +32,7 @@ func (e *Engine) Diff(ctx context.Context, ref string) ([]layer.Change, error) {
 	if err != nil {
 		return nil, fmt.Errorf("diff %q: %w", rec.Name, err)
 	}
-	changes, err := e.layers.Changes(ctx, c.Upper, layer.CommitOptions{Lower: c.Lower, Drop: rec.Stubs})
+	changes, err := e.layers.Changes(ctx, c.Upper, layer.CommitOptions{Lower: c.Lower, Sockets: c.Sockets, Drop: rec.Stubs})
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil // never started
 	}

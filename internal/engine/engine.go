@@ -40,6 +40,10 @@ type Options struct {
 	Transfer Transfer
 	// Missing is told the name of an image that is not here before it is pulled. Nil: nobody is told.
 	Missing func(name string)
+	// Refused is why a plain user has got no user namespace; nil where there is one, or none is needed.
+	Refused error
+	// Notice is told what this machine does not allow and what strata does instead, once. Nil: nobody is told.
+	Notice func(text string)
 }
 
 // Engine is an open store with its drivers. Many processes may have the same store open. Close it.
@@ -116,7 +120,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.images.Hold = e.hold
-	e.stacks = openStacks(e.layers, o.Root, e.tempDir)
+	e.stacks = openStacks(e.layers, o.Root, e.tempDir, e.noticeDriver)
 	return e, nil
 }
 
@@ -183,21 +187,23 @@ var storeDirs = map[string]bool{"blobs": true, "layers": true, "images": true, "
 
 func (e *Engine) openLayers() (*layer.Store, error) {
 	return layer.Open(filepath.Join(e.opts.Root, "layers"), layer.Options{
-		Userxattr:   userns.Active(),
-		IgnoreOwner: userns.Single(),
+		Userxattr:   userns.Userxattr(),
+		IgnoreOwner: userns.OneOwner(),
+		Self:        userns.MustEnter(),
 		TempDir:     e.tempDir,
 		TarForm:     e.tarForm(),
 		Hold:        func(ctx context.Context, id oci.DiffID) error { return e.hold(ctx, image.LayerName(id)) },
 	})
 }
 
-// openStacks opens the stacks of layers; temp is nil in a shim, which has no lease.
-func openStacks(layers rootfs.Layers, root string, temp func() (string, error)) *rootfs.Stacks {
+// openStacks opens the stacks of layers; temp and notice are nil in a shim, which has no lease and nobody to tell.
+func openStacks(layers rootfs.Layers, root string, temp func() (string, error), notice func(string, error)) *rootfs.Stacks {
 	return rootfs.New(layers, filepath.Join(root, "fixups"), rootfs.Options{
-		Userxattr:   userns.Active(),
-		IgnoreOwner: userns.Single(),
+		Userxattr:   userns.Userxattr(),
+		IgnoreOwner: userns.OneOwner(),
 		Driver:      os.Getenv("STRATA_STORAGE_DRIVER"),
 		TempDir:     temp,
+		Notice:      notice,
 	})
 }
 
@@ -272,7 +278,7 @@ func (e *Engine) findRuntime() (*runtime.Runtime, error) {
 	if e.runtime != nil {
 		return e.runtime, nil
 	}
-	r, err := runtime.Find(e.opts.Runtime)
+	r, err := e.pickRuntime()
 	if err != nil {
 		return nil, err
 	}
@@ -296,8 +302,8 @@ func (e *Engine) Containers() (*container.Store, error) {
 	switch {
 	case err == nil:
 		place.Runtime = r.Path
-	case errors.Is(err, errdef.ErrUnavailable) && e.opts.Runtime == "":
-		r = &runtime.Runtime{State: runtimeState(e.opts.Run)}
+	case e.opts.Runtime == "" && (errors.Is(err, errdef.ErrUnavailable) || errors.Is(err, errdef.ErrDenied)):
+		r = &runtime.Runtime{Absent: err, State: runtimeState(e.opts.Run)}
 	default:
 		return nil, err
 	}
@@ -317,9 +323,9 @@ func OpenContainers(p container.Place) (*container.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openContainers(p, openStacks(layers, p.Root, nil), &runtime.Runtime{Path: p.Runtime, State: runtimeState(p.Run), Filters: runtimeFilters(p.Run)}, openEvents(p.Root))
+	return openContainers(p, openStacks(layers, p.Root, nil, nil), &runtime.Runtime{Path: p.Runtime, State: runtimeState(p.Run), Filters: runtimeFilters(p.Run)}, openEvents(p.Root))
 }
 
 func openContainers(p container.Place, stacks *rootfs.Stacks, r *runtime.Runtime, events *event.Log) (*container.Store, error) {
-	return container.Open(container.Options{Place: p, Rootfs: stacks, Runtime: r, Networks: openNetworks(p.Root, p.Run), Userns: userns.Active(), SingleID: userns.Single(), Events: events})
+	return container.Open(container.Options{Place: p, Rootfs: stacks, Runtime: r, Networks: openNetworks(p.Root, p.Run), Userns: userns.Active(), SingleID: userns.OneOwner(), Events: events})
 }

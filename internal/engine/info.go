@@ -35,7 +35,7 @@ type Info struct {
 // Info looks at the store and the machine.
 func (e *Engine) Info(ctx context.Context) (Info, error) {
 	look := doctor.Options{Root: e.opts.Root, Run: e.opts.Run, Runtime: e.opts.Runtime}
-	info := Info{Machine: doctor.Look(look), Rootless: userns.Active(), Userxattr: userns.Active(), Settings: e.settings(ctx)}
+	info := Info{Machine: doctor.Look(look), Rootless: userns.Active(), Userxattr: userns.Userxattr(), Settings: e.settings(ctx)}
 	for _, check := range doctor.Quick(ctx, look) {
 		if check.Status != doctor.OK {
 			info.Warnings = append(info.Warnings, check.Name+": "+check.Detail)

@@ -63,7 +63,7 @@ func (c *cleaner) look(fd int, p, name string, in place, l *left) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	gone := isWhiteout(&st)
+	gone := IsWhiteout(&st) && (c.socks || st.Mode&unix.S_IFMT != unix.S_IFSOCK)
 	if in.byXattr && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
 		if gone, err = c.whiteoutByXattr(fd, name); err != nil {
 			return false, err

@@ -136,7 +136,7 @@ func (c *treeComparer) attributes(dirs [2]int, name, p string) error {
 		return differs(p, "mode")
 	case a.Uid != b.Uid || a.Gid != b.Gid:
 		return differs(p, "owner")
-	case a.Mtim != b.Mtim && !isWhiteout(&a):
+	case a.Mtim != b.Mtim && !IsWhiteout(&a):
 		return differs(p, "modification time")
 	case a.Rdev != b.Rdev:
 		return differs(p, "device number")
@@ -152,7 +152,7 @@ func (c *treeComparer) attributes(dirs [2]int, name, p string) error {
 
 // first gives the name under which an inode was met first.
 func (c *treeComparer) first(met map[inode]string, st *unix.Stat_t, p string) string {
-	if st.Nlink < 2 || isWhiteout(st) { // overlay gives all whiteouts of a directory one inode, and a tar each its own
+	if st.Nlink < 2 || IsWhiteout(st) { // overlay gives all whiteouts of a directory one inode, and a tar each its own
 		return p
 	}
 	id := inode{st.Dev, st.Ino}

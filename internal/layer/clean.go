@@ -22,11 +22,13 @@ type cleaner struct {
 	lower lowerStack
 	drop  map[string]bool // real paths of stubs
 	epoch *unix.Timespec  // no modification time is later
+	self  *owner          // whose files are root's
+	socks bool            // sockets are whiteouts
 	see   func(Change)
 }
 
 func newCleaner(userxattr bool, o CommitOptions) *cleaner {
-	c := &cleaner{lower: lowerStack{userxattr}, drop: map[string]bool{}}
+	c := &cleaner{lower: lowerStack{userxattr}, socks: o.Sockets, drop: map[string]bool{}}
 	for _, p := range o.Drop {
 		c.drop[strings.TrimPrefix(path.Clean("/"+p), "/")] = true
 	}
@@ -46,7 +48,8 @@ func (c *cleaner) root(ctx context.Context, fd int, lower []string) (changed, ow
 	if err := unix.Fstat(fd, &st); err != nil {
 		return false, false, err
 	}
-	same := st.Mode&0o7777 == 0o755 && st.Uid == 0 && st.Gid == 0
+	uid, gid := c.self.rootsOwn(int(st.Uid), int(st.Gid))
+	same := st.Mode&0o7777 == 0o755 && uid == 0 && gid == 0
 	if len(lower) > 0 {
 		var low unix.Stat_t
 		if err := unix.Lstat(lower[0], &low); err != nil {
@@ -151,7 +154,7 @@ func (c *cleaner) child(ctx context.Context, fd int, rel string, e os.DirEntry, 
 		keep, err = c.subdir(ctx, fd, p, name, in, l)
 	case c.see != nil:
 		keep, err = c.look(fd, p, name, in, l)
-	case e.Type()&os.ModeSocket != 0:
+	case e.Type()&os.ModeSocket != 0 && !c.socks:
 		keep, err = false, unix.Unlinkat(fd, name, 0)
 	default:
 		keep, err = c.leaf(fd, p, name, e, in, l)
@@ -215,7 +218,7 @@ func (c *cleaner) rmdir(parent int, name string) error {
 }
 
 func (c *cleaner) leaf(fd int, p, name string, e os.DirEntry, in place, l *left) (bool, error) {
-	special := e.Type()&os.ModeDevice != 0
+	special := e.Type()&(os.ModeDevice|os.ModeSocket) != 0
 	if !special && !c.drop[p] && c.epoch == nil && !in.byXattr {
 		return true, nil // the common case needs no look at the file
 	}
@@ -228,7 +231,7 @@ func (c *cleaner) leaf(fd int, p, name string, e os.DirEntry, in place, l *left)
 			return false, err
 		}
 	}
-	if isWhiteout(&st) {
+	if IsWhiteout(&st) { // of sockets only those came here that are
 		top, _, _, err := c.lower.look(in.lower, name)
 		if err != nil || top != "" {
 			return true, err
@@ -271,7 +274,7 @@ func (c *cleaner) convert(dirfd int, name string, st *unix.Stat_t) error {
 	if err := unix.Unlinkat(dirfd, name, 0); err != nil {
 		return err
 	}
-	if err := unix.Mknodat(dirfd, name, unix.S_IFCHR, 0); err != nil {
+	if err := MakeWhiteout(dirfd, name); err != nil {
 		return err
 	}
 	return unix.Fstatat(dirfd, name, st, unix.AT_SYMLINK_NOFOLLOW)

@@ -19,6 +19,8 @@ import (
 type CommitOptions struct {
 	// Lower are the directories of the stack under upper, topmost first.
 	Lower []string
+	// Sockets in upper are whiteouts, as [MakeWhiteout] may leave them; else they are left out.
+	Sockets bool
 	// Drop are the paths in the container of mount points that the engine made. Each is left out if it is still an empty
 	// file or directory that no lower layer has, and then a directory whose modification time alone changed by it too.
 	Drop []string
@@ -56,7 +58,9 @@ func (s *Store) commit(ctx context.Context, g *staging, o CommitOptions) (Meta, 
 		return Meta{}, &fs.PathError{Op: "open", Path: g.fs(), Err: err}
 	}
 	defer unix.Close(fd)
-	changed, root, err := newCleaner(s.opt.Userxattr, o).root(ctx, fd, o.Lower)
+	c := newCleaner(s.opt.Userxattr, o)
+	c.self = s.opt.selfOwner()
+	changed, root, err := c.root(ctx, fd, o.Lower)
 	if err != nil || !changed {
 		return Meta{}, err
 	}
@@ -72,7 +76,7 @@ func (s *Store) commit(ctx context.Context, g *staging, o CommitOptions) (Meta, 
 	defer skel.abandon()
 	out := &commitSink{stop: ctx.Err, hash: newHasher(), skel: skel, sums: newSums()}
 	e := newEmitter(out)
-	e.layer, e.userxattr = true, s.opt.Userxattr
+	e.layer, e.userxattr, e.self = true, s.opt.Userxattr, s.opt.selfOwner()
 	err = e.tree(ctx, fd, root)
 	id := out.hash.sum()
 	if err != nil {

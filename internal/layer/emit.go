@@ -27,6 +27,7 @@ type emitter struct {
 	live      bool // others change the tree meanwhile: what vanishes is left out
 	seconds   bool // modification times are cut to seconds
 	userxattr bool
+	self      *owner           // whose files are root's; nil: nobody's but root's
 	links     map[inode]string // first name of what has several
 	entries   int
 	header    bytes.Buffer
@@ -39,6 +40,28 @@ type sink interface {
 }
 
 type inode struct{ dev, ino uint64 }
+
+// owner is a user with a group.
+type owner struct{ uid, gid int }
+
+// selfOwner is who a store's files belong to instead of root; nil where root is somebody.
+func (o Options) selfOwner() *owner {
+	if !o.Self {
+		return nil
+	}
+	return &owner{os.Geteuid(), os.Getegid()}
+}
+
+// rootsOwn gives root what is o's.
+func (o *owner) rootsOwn(uid, gid int) (int, int) {
+	if o != nil && uid == o.uid {
+		uid = 0
+	}
+	if o != nil && gid == o.gid {
+		gid = 0
+	}
+	return uid, gid
+}
 
 func newEmitter(out sink) *emitter { return &emitter{out: out, links: map[inode]string{}} }
 
@@ -86,7 +109,7 @@ func (e *emitter) child(ctx context.Context, parent int, p string, d fs.DirEntry
 	switch {
 	case d.IsDir():
 		err = e.subdir(ctx, parent, p, d.Name())
-	case d.Type()&os.ModeSocket != 0:
+	case d.Type()&os.ModeSocket != 0 && !e.layer:
 		return nil
 	case d.Type().IsRegular():
 		err = e.regular(parent, p, d.Name())
@@ -197,7 +220,7 @@ func (e *emitter) other(parent int, p, name string) error {
 	if err := unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	if e.layer && isWhiteout(&st) {
+	if e.layer && IsWhiteout(&st) {
 		return e.write(markHeader(path.Join(parentOf(p), whPrefix+name)))
 	}
 	hdr := headerOf(p, &st)
@@ -281,6 +304,7 @@ func (e *emitter) write(hdr *tar.Header) error {
 	if e.seconds {
 		hdr.ModTime = hdr.ModTime.Truncate(time.Second)
 	}
+	hdr.Uid, hdr.Gid = e.self.rootsOwn(hdr.Uid, hdr.Gid)
 	e.header.Reset()
 	if err := tar.NewWriter(&e.header).WriteHeader(hdr); err != nil {
 		return err

@@ -26,7 +26,7 @@ func (l lowerStack) look(dirs []string, name string) (top string, st unix.Stat_t
 		if err != nil {
 			return "", st, nil, fmt.Errorf("%s: %w", p, err)
 		}
-		if isWhiteout(&s) {
+		if IsWhiteout(&s) {
 			break
 		}
 		isDir := s.Mode&unix.S_IFMT == unix.S_IFDIR

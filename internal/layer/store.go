@@ -25,6 +25,8 @@ type Options struct {
 	Userxattr bool
 	// IgnoreOwner tolerates that owners cannot be set (a namespace with a single id). The skeleton keeps the truth.
 	IgnoreOwner bool
+	// Self: outside of any namespace, as a plain user. What belongs to this process's user and group is root's in a layer.
+	Self bool
 	// TempDir gives a directory on the store's file system for what is not finished. nil: the store's own directory.
 	TempDir func() (string, error)
 	// Hold is told a layer's name before the store relies on the layer or publishes it, so that a sweep by another

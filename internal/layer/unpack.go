@@ -220,7 +220,7 @@ func (u *unpacker) dir(h handle, base string, hdr *tar.Header) error {
 			if u.copying {
 				return u.overwrite(p, true)
 			}
-			opaque = u.rec != nil && isWhiteout(&st)
+			opaque = u.rec != nil && IsWhiteout(&st)
 			if err = u.remove(h, base, &st); err == nil {
 				err = unix.Mkdirat(h.fd, base, 0o700)
 			}
@@ -276,7 +276,7 @@ func (u *unpacker) obstacle(h handle, base string, st *unix.Stat_t) error {
 	if err := u.imply(h, base); err != nil {
 		return err
 	}
-	u.dirs[path.Join(h.path, base)].opaque = isWhiteout(st)
+	u.dirs[path.Join(h.path, base)].opaque = IsWhiteout(st)
 	return nil
 }
 
@@ -387,7 +387,7 @@ func (u *unpacker) linkTarget(hdr *tar.Header, full string) (string, error) {
 	case errors.Is(err, unix.ENOENT) && u.missing > 0:
 		u.missing++
 		return "", nil
-	case errors.Is(err, unix.ENOENT) || err == nil && isWhiteout(&st):
+	case errors.Is(err, unix.ENOENT) || err == nil && IsWhiteout(&st):
 		return "", fmt.Errorf("hard link to %.200q, which is not there: %w", hdr.Linkname, errdef.ErrInvalid)
 	case err != nil:
 		return "", err
@@ -512,7 +512,7 @@ func (u *unpacker) hide(dir, base string) error {
 	if err != nil {
 		return err
 	}
-	err = unix.Mknodat(h.fd, base, unix.S_IFCHR, 0)
+	err = MakeWhiteout(h.fd, base)
 	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
@@ -520,8 +520,4 @@ func (u *unpacker) hide(dir, base string) error {
 		d.opaque = true
 	}
 	return nil
-}
-
-func isWhiteout(st *unix.Stat_t) bool {
-	return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
 }

@@ -88,7 +88,7 @@ func makeDir(parent int, name string, mode uint32, uid, gid int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if uid >= 0 || gid >= 0 {
+	if uid, gid = ours(uid), ours(gid); uid >= 0 || gid >= 0 {
 		err = unix.Fchown(fd, uid, gid)
 	}
 	if err == nil {
@@ -173,10 +173,19 @@ func (r *Root) onHandle(op, path string, fn func(fd int, name string) error) err
 	return pathError(op, path, fn(fd, "/proc/self/fd/"+strconv.Itoa(fd)))
 }
 
+// ours gives the id to change a file's owner to: a plain user's files are root's, as the layer store has it, so there is
+// nothing to change for root.
+func ours(id int) int {
+	if id == 0 && os.Geteuid() != 0 {
+		return -1
+	}
+	return id
+}
+
 // Chown changes the owner of path, of a link itself; -1 leaves one.
 func (r *Root) Chown(path string, uid, gid int) error {
 	return r.onHandle("chown", path, func(fd int, _ string) error {
-		return unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH)
+		return unix.Fchownat(fd, "", ours(uid), ours(gid), unix.AT_EMPTY_PATH)
 	})
 }
 

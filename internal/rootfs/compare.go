@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"strata/internal/layer"
 )
 
 // comparison finds what a tree has that the stack it was copied from has not, and makes an overlay's upper directory of it.
@@ -90,7 +92,7 @@ func (c *comparison) dir(src *os.File, rel string, lower []string, up *place) er
 		if err != nil {
 			return err
 		}
-		if err := unix.Mknodat(int(d.Fd()), name, unix.S_IFCHR, 0); err != nil {
+		if err := layer.MakeWhiteout(int(d.Fd()), name); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

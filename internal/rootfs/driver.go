@@ -237,15 +237,17 @@ type Changes struct {
 	Upper string
 	// Lower are the directories below it, topmost first.
 	Lower []string
+	// Sockets in Upper are whiteouts: layer.MakeWhiteout made them.
+	Sockets bool
 
-	keep func(ids []oci.DiffID)
+	keep func(ids []oci.DiffID, stubs []string)
 }
 
-// Keep tells that the changes have become the last layer of ids: a driver that copies goes on from the tree it has when that
-// stack is mounted next.
-func (c Changes) Keep(ids []oci.DiffID) {
+// Keep tells that the changes, without the stubs, have become the last layer of ids: a driver that copies goes on from the
+// tree it has when that stack is mounted next.
+func (c Changes) Keep(ids []oci.DiffID, stubs []string) {
 	if c.keep != nil {
-		c.keep(ids)
+		c.keep(ids, stubs)
 	}
 }
 
@@ -262,9 +264,10 @@ func (s *Stacks) Changes(ids []oci.DiffID, m Mount, temp string) (Changes, error
 	if err != nil {
 		return Changes{}, fmt.Errorf("changes in %s: %w", m.Writable, err)
 	}
-	c := Changes{Upper: upper, Lower: lower}
-	if copies, ok := d.(*copies); ok && temp == "" {
-		c.keep = func(ids []oci.DiffID) { copies.keep(m.Writable, chainOf(ids)) }
+	copies, ok := d.(*copies)
+	c := Changes{Upper: upper, Lower: lower, Sockets: ok}
+	if ok && temp == "" {
+		c.keep = func(ids []oci.DiffID, stubs []string) { copies.keep(m.Writable, ids, stubs) }
 	}
 	return c, nil
 }

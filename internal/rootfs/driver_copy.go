@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -194,22 +195,69 @@ func (c *copies) add(t *keptTree, target string) {
 	}
 }
 
-// keep takes the tree of a writable directory whose changes have become the last layer of chain.
-func (c *copies) keep(writable string, chain oci.ChainID) {
-	if c.s.opts.TempDir == nil || chain == "" {
+// keep takes the tree of a writable directory whose changes have become the last layer of ids.
+func (c *copies) keep(writable string, ids []oci.DiffID, stubs []string) {
+	if c.s.opts.TempDir == nil || len(ids) == 0 {
 		return
 	}
 	dir, err := c.place("")
 	if err != nil {
 		return
 	}
-	for _, name := range []string{indexName, treeName} {
-		if err := os.Rename(filepath.Join(writable, name), filepath.Join(dir, name)); err != nil {
-			_ = removeTree(dir) // the next step copies its tree anew
-			return
+	if err := c.moveTree(writable, dir, ids, stubs); err != nil {
+		_ = removeTree(dir) // the next step copies its tree anew
+		return
+	}
+	c.add(&keptTree{chain: chainOf(ids), dir: dir}, "")
+}
+
+func (c *copies) moveTree(writable, dir string, ids []oci.DiffID, stubs []string) error {
+	tree := filepath.Join(dir, treeName)
+	if err := os.Rename(filepath.Join(writable, treeName), tree); err != nil {
+		return err
+	}
+	if len(stubs) > 0 {
+		lower, err := c.s.Lower(ids)
+		if err != nil {
+			return err
+		}
+		if err := dropStubs(tree, lower, stubs); err != nil {
+			return err
 		}
 	}
-	c.add(&keptTree{chain: chain, dir: dir}, "")
+	return writeIndex(tree, filepath.Join(dir, indexName))
+}
+
+// dropStubs removes the stubs that nothing was put in, and gives the directories they were in the times that the stack,
+// whose layers lack the stubs, has for them.
+func dropStubs(tree string, lower, stubs []string) error {
+	root, err := OpenRoot(tree)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, stub := range slices.Backward(stubs) {
+		st, err := root.Lstat(stub)
+		if err != nil || st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size > 0 {
+			continue // it has become something, or is gone
+		}
+		if root.Remove(stub) != nil {
+			continue // it is not empty
+		}
+		parent := filepath.Dir(filepath.Clean("/" + stub))
+		for _, dir := range lower {
+			var model unix.Stat_t
+			if unix.Lstat(filepath.Join(dir, parent), &model) != nil {
+				continue
+			}
+			mtime := time.Unix(model.Mtim.Sec, model.Mtim.Nsec)
+			if err := root.Chtimes(parent, time.Time{}, mtime); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	return nil
 }
 
 func (c *copies) changes(v view, temp string) (string, error) {
@@ -231,10 +279,7 @@ func (c *copies) changes(v view, temp string) (string, error) {
 	if err := c.s.compare(v.lower, tree, index, upper); err != nil {
 		return "", err
 	}
-	if temp != "" {
-		return upper, nil
-	}
-	return upper, writeIndex(tree, filepath.Join(v.Writable, indexName))
+	return upper, nil
 }
 
 // removeTree removes a tree in which directories may have lost their permissions, as they do for who is not root.

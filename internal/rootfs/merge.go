@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"strata/internal/layer"
 )
 
 // node is one name as a stack of directories shows it.
@@ -36,7 +38,7 @@ func merged(dirs []string) (map[string]*node, error) {
 			n := shown[name]
 			isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 			switch {
-			case isWhiteout(&st) || n != nil && !isDir:
+			case layer.IsWhiteout(&st) || n != nil && !isDir:
 				closed[name] = true
 				continue
 			case n == nil:
@@ -55,8 +57,6 @@ func merged(dirs []string) (map[string]*node, error) {
 	}
 	return shown, nil
 }
-
-func isWhiteout(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }
 
 // unpackStack copies what the directories show together into the empty directory dst.
 func unpackStack(lower []string, dst string, o CopyOptions) error {

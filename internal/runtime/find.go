@@ -15,6 +15,8 @@ type Runtime struct {
 	// Path is the program; "" where none is installed: then nothing can be started, and what was never started can be
 	// deleted.
 	Path string
+	// Absent is why nothing can be started when Path is ""; nil: because none is installed.
+	Absent error
 	// State is the directory in which it keeps its containers, best on a tmpfs. It is made when it is needed.
 	State string
 	// Filters is the directory in which compiled system call filters are kept: filter.go tells. It is made when it is
@@ -50,6 +52,9 @@ func absent() error {
 
 // present is the error of [absent] for a runtime without a program.
 func (r *Runtime) present() error {
+	if r.Path == "" && r.Absent != nil {
+		return r.Absent
+	}
 	if r.Path == "" {
 		return absent()
 	}
@@ -70,14 +75,28 @@ func Installed() []Runtime {
 	return all
 }
 
+// FindChroot finds strata-chroot, the runtime for where there are no namespaces.
+func FindChroot() (*Runtime, error) {
+	if path := beside("strata-chroot"); path != "" {
+		return found(path)
+	}
+	return nil, errdef.WithHint(fmt.Errorf("strata-chroot is not beside the program: %w", errdef.ErrUnavailable), "make bin/strata-chroot")
+}
+
+// Shares reports whether the runtime leaves a container in the namespaces of its surroundings.
+func (r Runtime) Shares() bool { return r.Name() == "strata-chroot" }
+
 // ours is strata's own runtime beside the program or in ../libexec/strata, "" if it is not there.
-func ours() string {
+func ours() string { return beside("strata-runc") }
+
+// beside finds one of strata's programs beside the running one or in ../libexec/strata, "" if it is not there.
+func beside(name string) string {
 	self, err := os.Executable()
 	if err != nil {
 		return ""
 	}
 	dir := filepath.Dir(self)
-	for _, path := range []string{filepath.Join(dir, "strata-runc"), filepath.Join(dir, "../libexec/strata/strata-runc")} {
+	for _, path := range []string{filepath.Join(dir, name), filepath.Join(dir, "../libexec/strata", name)} {
 		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
 			return path
 		}

@@ -38,7 +38,24 @@ func Single() bool {
 	return count(m.UIDs) == 1 || count(m.GIDs) == 1
 }
 
-// MustEnter reports whether this process can do strata's work only after [Enter].
+// Userxattr reports whether overlay's marks are user.overlay.*: only the first namespace's CAP_SYS_ADMIN sets others.
+func Userxattr() bool { return Namespaced() || !capable(unix.CAP_SYS_ADMIN) }
+
+// OneOwner reports whether this process cannot give files to other users: only one is mapped, or it may not change owners.
+func OneOwner() bool { return Single() || !capable(unix.CAP_CHOWN) }
+
+// capable reports whether this process has a capability. A kernel that does not tell grants all.
+func capable(capability int) bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil {
+		return true
+	}
+	return data[capability/32].Effective&(1<<(capability%32)) != 0
+}
+
+// MustEnter reports whether this process can do all of strata's work only after [Enter]. Where that is refused it can still
+// do what needs no container, as a user who owns all files.
 func MustEnter() bool { return os.Geteuid() != 0 && !Active() }
 
 // Range maps Count ids: Inside and up in the namespace are Outside and up in the namespace around it.
