@@ -110,12 +110,12 @@ func containerDocument(ctx context.Context, e *engine.Engine, s *container.Store
 	doc := render.ContainerInspect{
 		ID: rec.ID, Created: render.Time(rec.Created), Path: path, Args: append([]string{}, args...),
 		State: render.ContainerInspectState{
-			Status: string(rec.State.Status), Running: rec.State.Alive(), Paused: rec.State.Status == container.Paused,
+			Status: string(rec.State.Status), Running: rec.State.Supervised(), Restarting: rec.State.Status == container.Restarting, Paused: rec.State.Status == container.Paused,
 			OOMKilled: rec.State.OOMKilled, Dead: rec.State.Status == container.Dead, Pid: rec.State.Pid, ExitCode: rec.State.ExitCode,
 			Error: rec.State.Error, StartedAt: render.Time(rec.State.StartedAt), FinishedAt: render.Time(rec.State.FinishedAt),
 		},
 		Image: rec.Image.String(), Name: "/" + rec.Name, LogPath: s.LogPath(rec), Driver: "strata", Platform: "linux",
-		HostConfig:  hostConfigDocument(rec),
+		HostConfig: hostConfigDocument(rec), RestartCount: rec.State.RestartCount,
 		GraphDriver: render.GraphDriver{Name: "strata", Data: map[string]string{"Dir": s.Dir(rec.ID)}},
 		Mounts:      mountPoints(s, rec),
 		Config: render.ContainerConfig{
@@ -129,6 +129,7 @@ func containerDocument(ctx context.Context, e *engine.Engine, s *container.Store
 	if doc.NetworkSettings, err = networkSettings(e, s, rec); err != nil {
 		return doc, err
 	}
+	doc.State.Health = healthDocument(rec.State.Health)
 	if size {
 		n, err := s.DiskUsage(rec)
 		if err != nil {

@@ -15,7 +15,7 @@ func hostConfigDocument(rec container.Record) render.HostConfig {
 		LogConfig: render.LogConfig{Type: "json-file", Config: map[string]string{}}, NetworkMode: h.Network, AutoRemove: h.AutoRemove,
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, ExtraHosts: h.ExtraHosts, Privileged: h.Privileged, ContainerIDFile: h.ContainerIDFile,
 		ReadonlyRootfs: h.ReadonlyRootfs, Tmpfs: h.Tmpfs, ShmSize: cmp.Or(h.ShmSize, 64<<20), Runtime: cmp.Or(h.Runtime.Name, "strata-runc"),
-		RestartPolicy: render.RestartPolicy{Name: "no"},
+		RestartPolicy: render.RestartPolicy{Name: cmp.Or(h.Restart.Name, "no"), MaximumRetryCount: h.Restart.MaxRetries},
 	}
 	doc.DNS, doc.DNSSearch, doc.DNSOptions = h.DNS, h.DNSSearch, h.DNSOptions
 	accessDocument(&doc, h.Access)
@@ -60,4 +60,16 @@ func defaultCgroupns() string {
 		return "private"
 	}
 	return "host"
+}
+
+// healthDocument is nil for a container without a check.
+func healthDocument(h *container.Health) *render.Health {
+	if h == nil {
+		return nil
+	}
+	doc := &render.Health{Status: h.Status, FailingStreak: h.FailingStreak, Log: []render.HealthResult{}}
+	for _, r := range h.Log {
+		doc.Log = append(doc.Log, render.HealthResult{Start: render.Time(r.Start), End: render.Time(r.End), ExitCode: r.ExitCode, Output: r.Output})
+	}
+	return doc
 }

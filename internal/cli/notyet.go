@@ -24,8 +24,7 @@ var laterFlags = map[string]string{
 	"start": "checkpoint checkpoint-dir",
 }
 
-const createOnly = "health-cmd health-interval health-retries health-start-interval health-start-period health-timeout " +
-	"link-local-ip mount no-healthcheck restart volume-driver volumes-from"
+const createOnly = "link-local-ip mount volume-driver volumes-from"
 
 // dockerShorthands are the one-letter forms of those.
 var dockerShorthands = map[string]string{"m": "memory", "q": "quiet", "c": "cpu-shares"}

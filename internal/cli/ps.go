@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -52,7 +53,7 @@ func (a *app) ps() *cobra.Command {
 				}
 				var rows []render.ContainerRow
 				for _, rec := range records {
-					if !filter.match(rec) || !all && last <= 0 && !filter.state && !rec.State.Alive() {
+					if !filter.match(rec) || !all && last <= 0 && !filter.state && !rec.State.Supervised() {
 						continue
 					}
 					row := containerRow(rec, noTrunc)
@@ -79,7 +80,7 @@ func (a *app) ps() *cobra.Command {
 	fl.BoolVarP(&latest, "latest", "l", false, "show the newest container")
 	fl.IntVarP(&last, "last", "n", -1, "show the newest n containers")
 	fl.StringVar(&format, "format", "", "print with a template, or json")
-	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only containers for which it holds: name= id= status= label= ancestor= exited= publish= expose=")
+	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only containers for which it holds: name= id= status= label= ancestor= exited= health= publish= expose=")
 	return cmd
 }
 
@@ -87,6 +88,7 @@ func containerRow(rec container.Record, noTrunc bool) render.ContainerRow {
 	now := time.Now()
 	state := render.ContainerState{
 		Status: string(rec.State.Status), ExitCode: rec.State.ExitCode, Started: rec.State.StartedAt, Finished: rec.State.FinishedAt,
+		Health: healthOf(rec),
 	}
 	path, args := commandLine(rec)
 	row := render.ContainerRow{
@@ -99,6 +101,14 @@ func containerRow(rec container.Record, noTrunc bool) render.ContainerRow {
 		row.Ports = network.Summary(rec.Exposed(), rec.State.Ports)
 	}
 	return row
+}
+
+// healthOf is "" for a container without a check, and for one that does not run.
+func healthOf(rec container.Record) string {
+	if rec.State.Health == nil || !rec.State.Alive() {
+		return ""
+	}
+	return rec.State.Health.Status
 }
 
 // containerSize is what the container wrote, and that with its image.
@@ -163,6 +173,10 @@ func parseContainerFilters(exprs []string) (containerFilter, error) {
 				return f, usageError{errdef.WithHint(fmt.Errorf("invalid filter 'status=%s': %w", value, errdef.ErrInvalid), "the states are "+strings.Join(containerStates(), ", "))}
 			}
 			f.state = true
+		case "health":
+			if !slices.Contains([]string{"starting", "healthy", "unhealthy", "none"}, value) {
+				return f, usagef("invalid filter 'health=%s': want starting, healthy, unhealthy or none", value)
+			}
 		case "exited":
 			if _, err := strconv.Atoi(value); err != nil {
 				return f, usagef("--filter exited=%s: want an exit code", value)
@@ -173,7 +187,7 @@ func parseContainerFilters(exprs []string) (containerFilter, error) {
 				return f, usagef("error while looking up for %s %s: %w", key, value, err)
 			}
 		default:
-			return f, usagef("--filter %q: no such filter: name, id, status, label, ancestor, exited, publish or expose", key)
+			return f, usagef("--filter %q: no such filter: name, id, status, label, ancestor, exited, health, publish or expose", key)
 		}
 		f.values[key] = append(f.values[key], value)
 	}
@@ -207,6 +221,8 @@ func matchOne(rec container.Record, key, value string) bool {
 		return strings.HasPrefix(rec.ID, value)
 	case "status":
 		return string(rec.State.Status) == value
+	case "health":
+		return cmp.Or(healthOf(rec), "none") == value
 	case "publish", "expose":
 		return hasPort(rec, key, value)
 	case "exited":

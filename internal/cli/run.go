@@ -27,6 +27,7 @@ type createFlags struct {
 	resources resourceFlags
 	network   networkFlags
 	host      hostFlags
+	health    healthFlags
 }
 
 // entrypointFlag tells --entrypoint "" (none) from no flag.
@@ -63,6 +64,7 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	f.resources.add(cmd)
 	f.network.add(cmd)
 	f.host.add(cmd)
+	f.health.add(cmd)
 	// -h is --hostname here, as in docker.
 	fl.Bool("help", false, "print usage")
 }
@@ -96,6 +98,9 @@ func (f *createFlags) options(a *app, cmd *cobra.Command, args []string) (engine
 	}
 	o.Host = container.HostConfig{ReadonlyRootfs: f.readOnly, Init: f.init, AutoRemove: f.autoRemove, Resources: f.resources.resources(cmd), ContainerIDFile: f.cidfile}
 	if err := f.host.read(cmd, &o); err != nil {
+		return o, err
+	}
+	if err := f.health.read(&o); err != nil {
 		return o, err
 	}
 	if err := f.network.options(&o); err != nil {

@@ -110,7 +110,7 @@ func (a *app) builderGroup() *cobra.Command {
 }
 
 func (a *app) systemGroup() *cobra.Command {
-	return a.group("system", "Work with this machine's store", a.systemCheck(), a.systemDf(), a.events(), a.info(), a.systemPrune(), a.systemReset())
+	return a.group("system", "Work with this machine's store", a.systemCheck(), a.systemDf(), a.events(), a.info(), a.systemPrune(), a.systemReset(), a.systemStart(), a.systemStop(), a.systemUnit())
 }
 
 // named gives a verb the name it has under its noun.

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 func TestParseUlimit(t *testing.T) {
@@ -95,38 +94,6 @@ func TestParseSecret(t *testing.T) {
 		if _, err := ParseSecret(bad, env); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
-	}
-}
-
-// TestCDI injects what a file describes.
-func TestCDI(t *testing.T) {
-	dir := t.TempDir()
-	text := `{"cdiVersion": "0.6.0", "kind": "example.com/dev", "containerEdits": {"env": ["COMMON=1"]}, "devices": [
-		{"name": "one", "containerEdits": {"env": ["ONE=1"], "deviceNodes": [{"path": "/dev/null"}], "mounts": [{"hostPath": "/etc", "containerPath": "/x", "options": ["ro"]}],
-		 "hooks": [{"hookName": "createContainer", "path": "/bin/true"}]}}, {"name": "two", "containerEdits": {"env": ["TWO=1"]}}]}`
-	for name, text := range map[string]string{"a.json": text, "b.yaml": "kind: x"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	known, skipped, err := readCDI([]string{dir, filepath.Join(dir, "none")})
-	if err != nil || len(skipped) != 1 || len(known["example.com/dev"].Devices) != 2 {
-		t.Fatalf("%v %v %v", known, skipped, err)
-	}
-	spec := &specs.Spec{Process: &specs.Process{}, Linux: &specs.Linux{Resources: &specs.LinuxResources{}}}
-	s := &Store{}
-	if err := s.inject(spec, []string{"example.com/dev=one", "example.com/dev=two"}, known, skipped); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"ONE=1", "COMMON=1", "TWO=1"}, spec.Process.Env); diff != "" {
-		t.Error(diff)
-	}
-	if len(spec.Linux.Devices) != 1 || len(spec.Linux.Resources.Devices) != 1 || len(spec.Mounts) != 1 || len(spec.Hooks.CreateContainer) != 1 {
-		t.Errorf("%+v", spec)
-	}
-	err = s.inject(spec, []string{"example.com/dev=three"}, known, nil)
-	if err == nil || !strings.Contains(err.Error(), "unresolvable CDI devices example.com/dev=three") {
-		t.Error(err)
 	}
 }
 

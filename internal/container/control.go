@@ -19,7 +19,7 @@ import (
 
 // request is what a client of the control socket asks in its first line.
 type request struct {
-	Op            string // attach, resize, resolve
+	Op            string // attach, resize, resolve, halt
 	In, Out, Err  bool   `json:",omitempty"`
 	Width, Height uint16 `json:",omitempty"`
 }
@@ -120,6 +120,13 @@ type control struct {
 	closeOnce sync.Once
 	// resolve starts to answer the container's questions for names.
 	resolve func() error
+	// halted is closed when somebody asks the container to stop between two runs.
+	halted   chan struct{}
+	haltOnce sync.Once
+}
+
+func newControl(rec Record, resolve func() error) *control {
+	return &control{hub: &hub{patience: defaultPatience}, stdinOnce: rec.Config.StdinOnce, resolve: resolve, halted: make(chan struct{})}
 }
 
 func (c *control) serve(l *net.UnixListener) {
@@ -161,6 +168,10 @@ func (c *control) handle(conn net.Conn) {
 		conn.Close()
 	case "resize":
 		_ = answer(conn, c.resize(req.Width, req.Height))
+		conn.Close()
+	case "halt":
+		c.haltOnce.Do(func() { close(c.halted) })
+		_ = answer(conn, nil)
 		conn.Close()
 	default:
 		_ = answer(conn, fmt.Errorf("operation %.20q is not known", req.Op))

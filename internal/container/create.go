@@ -190,9 +190,7 @@ func merge(c Config, img oci.Config) Config {
 	if c.Shell == nil {
 		c.Shell = img.Shell
 	}
-	if c.Healthcheck == nil {
-		c.Healthcheck = img.Healthcheck
-	}
+	c.Healthcheck = mergeHealth(c.Healthcheck, img.Healthcheck)
 	return c
 }
 
@@ -253,6 +251,12 @@ func check(rec *Record) error {
 		if _, err := ParseSignal(c.StopSignal); err != nil {
 			return fmt.Errorf("container: stop signal: %w", err)
 		}
+	}
+	if h.AutoRemove && !h.Restart.none() {
+		return fmt.Errorf("conflicting options: cannot specify both --restart and --rm: %w", errdef.ErrInvalid)
+	}
+	if err := checkHealth(c.Healthcheck); err != nil {
+		return err
 	}
 	if err := rec.Host.Access.check(h); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"strata/internal/errdef"
+	"strata/internal/runtime"
 )
 
 // Device shows a device of the host, or all below a directory, in the container.
@@ -84,7 +85,7 @@ func (s *Store) devices(spec *specs.Spec, rec Record) error {
 			return err
 		}
 	}
-	if err := s.injectCDI(spec, a.CDI); err != nil {
+	if err := s.described(spec, a.CDI); err != nil {
 		return err
 	}
 	for _, text := range a.DeviceRules {
@@ -199,4 +200,28 @@ func hostDevices() []Device {
 		all = append(all, Device{Path: p, Container: p, Permissions: "rwm"})
 	}
 	return all
+}
+
+// IsCDI reports whether a --device names a device of the Container Device Interface, "vendor.com/class=name", and no path.
+func IsCDI(name string) bool {
+	kind, device, ok := strings.Cut(name, "=")
+	vendor, class, two := strings.Cut(kind, "/")
+	return ok && two && device != "" && vendor != "" && class != "" && !strings.Contains(class, "/") && !strings.ContainsAny(name, ": \t")
+}
+
+// described adds the devices that the machine's administrator described under these names.
+func (s *Store) described(spec *specs.Spec, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	known := runtime.OpenDevices(nil)
+	var all []string
+	for _, name := range names {
+		full, err := known.Find(name)
+		if err != nil {
+			return err
+		}
+		all = append(all, full...)
+	}
+	return known.Inject(spec, all, s.opt.Userns)
 }

@@ -40,7 +40,7 @@ func (s *Store) Logs(ctx context.Context, rec Record, o LogOptions, stdout, stde
 	if o.Follow {
 		alive = func() bool {
 			cur, err := s.records.Get(rec.ID)
-			return err == nil && cur.State.Alive() && s.held(rec.ID)
+			return err == nil && cur.State.Supervised() && s.held(rec.ID)
 		}
 	}
 	err := r.run(ctx, alive)

@@ -151,12 +151,12 @@ func TestUpdateRunning(t *testing.T) {
 		t.Skip(err)
 	}
 	rec := make1(t, s, sh("sleep 1000"), HostConfig{})
-	if err := s.Update(t.Context(), rec, r); err != nil {
+	if err := s.Update(t.Context(), rec, Change{Resources: r}); err != nil {
 		t.Fatal(err)
 	}
 	rec = startDetached(t, s, lookup(t, s, rec.ID))
 	more := int64(60)
-	if err := s.Update(t.Context(), rec, Resources{PidsLimit: &more}); err != nil {
+	if err := s.Update(t.Context(), rec, Change{Resources: Resources{PidsLimit: &more}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Rename(t.Context(), rec, "renamed"); err != nil {

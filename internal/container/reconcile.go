@@ -38,7 +38,7 @@ func (s *Store) reconcile(ctx context.Context, rec Record) (Record, error) {
 // abandoned reports whether the container has no supervisor but something that only a supervisor leaves: a living state,
 // or a bundle in the run directory; or is one that removes itself, whose restart was not finished.
 func (s *Store) abandoned(rec Record) bool {
-	if !rec.State.Alive() && !s.overdue(rec) {
+	if !rec.State.Supervised() && !s.overdue(rec) {
 		if _, err := os.Stat(filepath.Join(s.RunDir(rec.ID), "rootfs")); err != nil {
 			return false
 		}
@@ -57,7 +57,7 @@ func (s *Store) bringInOrder(ctx context.Context, id string) (Record, error) {
 	if err != nil {
 		return rec, err
 	}
-	alive := rec.State.Alive()
+	alive := rec.State.Supervised()
 	if err := s.bury(ctx, &rec); err != nil {
 		return rec, err
 	}
@@ -73,7 +73,7 @@ func (s *Store) bringInOrder(ctx context.Context, id string) (Record, error) {
 // bury ends what a killed supervisor left and records it. The caller holds the lock.
 func (s *Store) bury(ctx context.Context, rec *Record) error {
 	st := &rec.State
-	rebooted := st.Alive() && st.BootID != "" && st.BootID != bootID()
+	rebooted := st.Supervised() && st.BootID != "" && st.BootID != bootID()
 	if err := errors.Join(s.killFrozen(ctx, *rec), killLeftover(ctx, *st)); err != nil {
 		return fmt.Errorf("container %s: left by its supervisor: %w", rec.Name, err)
 	}
@@ -86,9 +86,10 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 	if err := errors.Join(s.opt.Networks.Release(rec.ID), s.forgetVolatile(rec.ID)); err != nil {
 		return err
 	}
-	if !st.Alive() {
+	if !st.Supervised() {
 		return nil
 	}
+	resting := st.Status == Restarting
 	st.Status, st.ExitCode, st.Error = Exited, 128+int(unix.SIGKILL), "supervisor was killed"
 	if rebooted {
 		st.ExitCode, st.Error = 255, "the machine was restarted"
@@ -98,7 +99,9 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 	if err := s.putEnd(ctx, *rec); err != nil {
 		return err
 	}
-	s.emitDie(*rec)
+	if !resting {
+		s.emitDie(*rec)
+	}
 	s.sync(rec.ID)
 	return nil
 }

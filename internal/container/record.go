@@ -26,7 +26,9 @@ type Record struct {
 	// Stubs are the container paths of mount points that were made because the image lacks them. They are no change of
 	// the container's: a commit leaves them out.
 	Stubs []string `json:",omitempty"`
-	State State
+	// Halted says that somebody asked the container to stop: its restart policy rests until somebody starts it.
+	Halted bool `json:",omitempty"`
+	State  State
 }
 
 // Config is what runs in the container: the image's config merged with what the user asked for.
@@ -86,8 +88,9 @@ type HostConfig struct {
 	ExtraHosts []string `json:",omitempty"` // "name:address"
 	ShmSize    int64    `json:",omitempty"` // bytes; 0 means 64 MiB
 	Log        LogConfig
-	Resources  Resources `json:",omitzero"`
-	Access     Access    `json:",omitzero"`
+	Resources  Resources     `json:",omitzero"`
+	Access     Access        `json:",omitzero"`
+	Restart    RestartPolicy `json:",omitzero"`
 	// Runtime is the OCI runtime that the user named and where it is; the zero Runtime is the store's own.
 	Runtime Runtime `json:",omitzero"`
 	// ContainerIDFile is where the user wanted the id written.
@@ -120,7 +123,9 @@ const (
 	Running Status = "running"
 	Paused  Status = "paused"
 	Exited  Status = "exited"
-	Dead    Status = "dead"
+	// Restarting: it has ended, and its shim is about to start it again.
+	Restarting Status = "restarting"
+	Dead       Status = "dead"
 )
 
 // State is the part of a record that changes.
@@ -135,16 +140,22 @@ type State struct {
 	Supervisor int  `json:",omitempty"`
 	Shim       bool `json:",omitempty"`
 	// Ports are where the published ports of the running container are reached.
-	Ports      []network.Binding `json:",omitempty"`
-	ExitCode   int
-	Error      string `json:",omitempty"`
-	OOMKilled  bool   `json:",omitempty"`
-	StartedAt  time.Time
-	FinishedAt time.Time
+	Ports     []network.Binding `json:",omitempty"`
+	ExitCode  int
+	Error     string `json:",omitempty"`
+	OOMKilled bool   `json:",omitempty"`
+	// RestartCount is how often the restart policy has started it since somebody did.
+	RestartCount int     `json:",omitempty"`
+	Health       *Health `json:",omitempty"` // nil without a check
+	StartedAt    time.Time
+	FinishedAt   time.Time
 }
 
 // Alive reports whether the container has a process.
 func (s State) Alive() bool { return s.Status == Running || s.Status == Paused }
+
+// Supervised reports whether the container has a process, or is about to get one again.
+func (s State) Supervised() bool { return s.Alive() || s.Status == Restarting }
 
 // ShortID is docker's twelve digits of an id.
 func ShortID(id string) string { return id[:min(12, len(id))] }

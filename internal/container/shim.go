@@ -116,18 +116,11 @@ func shim(ctx context.Context, a shimArgs, open func(Place) (*Store, error), tol
 	if a.Width > 0 {
 		v.rec.Host.ConsoleWidth, v.rec.Host.ConsoleHeight = a.Width, a.Height
 	}
-	c := &control{hub: &hub{patience: defaultPatience}, stdinOnce: v.rec.Config.StdinOnce, resolve: func() error { return v.resolve(ctx) }}
+	c := newControl(v.rec, func() error { return v.resolve(ctx) })
 	if starter != nil {
 		c.hub.add(&client{frames: frames{conn: starter}, out: a.Out, err: a.Err, starter: true})
 	}
-	code, failure := v.serve(ctx, c, told)
-	return v.finish(ctx, code, failure, func() {
-		if failure != nil {
-			told(failure)
-			return
-		}
-		c.hub.exit(code, v.problem)
-	})
+	return v.attend(ctx, c, told)
 }
 
 // starterAttachment is descriptor 4.
@@ -163,13 +156,15 @@ func (v *supervision) serve(ctx context.Context, c *control, told func(error)) (
 	}
 	if err := v.started(ctx, pid, true); err != nil && rec.State.Status != Running {
 		// It has ended already: that is no failure to start. It ran, and its end is about to be read.
-		rec.State = State{Status: Running, Supervisor: os.Getpid(), Shim: true, StartedAt: time.Now().UTC()}
+		rec.State = State{Status: Running, Supervisor: os.Getpid(), Shim: true, StartedAt: time.Now().UTC(), RestartCount: v.restarts, Health: newHealth(rec.Config)}
 	}
 	drained := c.begin(outputs)
 	go c.serve(l)
 	told(nil)
 	shrink()
+	healthy := v.watchHealth(ctx)
 	code, err := runtime.Wait(ctx, pid)
+	healthy()
 	if err != nil {
 		code, rec.State.Error = 255, err.Error()
 	}

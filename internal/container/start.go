@@ -46,7 +46,10 @@ func (s *Store) Start(ctx context.Context, rec Record, o StartOptions) (Result, 
 	if rec.State.Status == Paused {
 		return Result{}, fmt.Errorf("cannot start a paused container, try unpause instead: container %s: %w", rec.Name, errdef.ErrConflict)
 	}
-	if rec.State.Alive() {
+	if rec.State.Status == Restarting && !o.Attach {
+		return Result{Detached: true}, nil
+	}
+	if rec.State.Supervised() {
 		if !o.Attach {
 			return Result{Detached: true}, nil
 		}
@@ -55,7 +58,7 @@ func (s *Store) Start(ctx context.Context, rec Record, o StartOptions) (Result, 
 	if o.Attach {
 		s.Emit(rec, "attach")
 	}
-	if o.Attach && rec.Host.AutoRemove && !rec.Config.Tty && !rec.Config.OpenStdin {
+	if o.Attach && rec.Host.AutoRemove && !rec.Config.Tty && !rec.Config.OpenStdin && !checked(rec.Config.Healthcheck) {
 		o.Streams.In = nil
 		return s.runHere(ctx, rec.ID, o)
 	}
@@ -183,6 +186,8 @@ func (s *Store) Attach(ctx context.Context, rec Record, o AttachOptions) (Result
 	switch {
 	case rec.State.Status == Paused:
 		return Result{}, fmt.Errorf("you cannot attach to a paused container, unpause it first: %w", errdef.ErrConflict)
+	case rec.State.Status == Restarting:
+		return Result{}, fmt.Errorf("you cannot attach to a restarting container, wait until it is running: %w", errdef.ErrConflict)
 	case !rec.State.Alive():
 		return Result{}, fmt.Errorf("you cannot attach to a stopped container, start it first: %w", errdef.ErrConflict)
 	case !rec.State.Shim:

@@ -18,13 +18,23 @@ type StopOptions struct {
 	Signal string
 	// Timeout in seconds before it is killed; nil is the container's own, negative never kills.
 	Timeout *int
+	// Return leaves the restart policy as it is: the container comes back with the machine.
+	Return bool
 }
 
 // Stop asks the container to end and kills it when it does not. It returns when the container's end is recorded. A container
 // that does not run is no error.
 func (s *Store) Stop(ctx context.Context, rec Record, o StopOptions) error {
-	if !rec.State.Alive() {
+	if !rec.State.Supervised() {
 		return nil
+	}
+	if !o.Return {
+		if err := s.halt(ctx, rec); err != nil && !errors.Is(err, errdef.ErrNotFound) {
+			return err
+		}
+	}
+	if err := s.wake(ctx, rec); err != nil && o.Return && s.held(rec.ID) {
+		return err
 	}
 	sig, err := ParseSignal(first(o.Signal, rec.Config.StopSignal, "SIGTERM"))
 	if err != nil {
@@ -76,6 +86,9 @@ func (s *Store) settle(ctx context.Context, id string) error {
 
 // Kill sends sig to the container's first process and does not wait.
 func (s *Store) Kill(ctx context.Context, rec Record, sig unix.Signal) error {
+	if rec.State.Status == Restarting {
+		return fmt.Errorf("cannot kill container: %s: container %s is restarting, stop ends that: %w", rec.Name, rec.ID, errdef.ErrConflict)
+	}
 	if !rec.State.Alive() {
 		return fmt.Errorf("cannot kill container: %s: container %s is not running: %w", rec.Name, rec.ID, errdef.ErrConflict)
 	}
@@ -83,6 +96,11 @@ func (s *Store) Kill(ctx context.Context, rec Record, sig unix.Signal) error {
 	wake := sig == unix.SIGKILL || rec.Config.StopSignal == ""
 	if own, err := ParseSignal(rec.Config.StopSignal); err == nil && own == sig {
 		wake = true
+	}
+	if wake {
+		if err := s.halt(ctx, rec); err != nil {
+			return err
+		}
 	}
 	return s.send(ctx, rec, sig, wake)
 }
@@ -106,8 +124,11 @@ func (s *Store) send(ctx context.Context, rec Record, sig unix.Signal, wake bool
 // Wait blocks until the container does not run and returns its exit code, of a created one 0 at once. It waits on the
 // supervisor's lock, which also tells when the supervisor is killed.
 func (s *Store) Wait(ctx context.Context, rec Record) (int, error) {
-	if !rec.State.Alive() {
+	if !rec.State.Supervised() {
 		return rec.State.ExitCode, nil
+	}
+	if !rec.Host.Restart.none() && rec.State.Alive() && rec.State.Shim {
+		return s.awaitRun(ctx, rec)
 	}
 	v, err := s.await(ctx, rec.ID)
 	if err != nil {
@@ -126,6 +147,18 @@ func (s *Store) Wait(ctx context.Context, rec Record) (int, error) {
 	return cur.State.ExitCode, err
 }
 
+// awaitRun waits for the end of the present run of a container that may be started again: as one who is attached to none of
+// its streams.
+func (s *Store) awaitRun(ctx context.Context, rec Record) (int, error) {
+	conn, err := s.call(ctx, rec.ID, request{Op: "attach"})
+	if err != nil {
+		res, err := s.lost(ctx, rec, err)
+		return res.Code, err
+	}
+	res, err := s.attend(ctx, rec, conn, Streams{}, nil)
+	return res.Code, err
+}
+
 // RemoveOptions says how to remove a container.
 type RemoveOptions struct {
 	Force   bool // kill it first
@@ -134,12 +167,16 @@ type RemoveOptions struct {
 
 // Remove removes the container.
 func (s *Store) Remove(ctx context.Context, rec Record, o RemoveOptions) error {
-	if rec.State.Alive() {
+	if rec.State.Supervised() {
 		if !o.Force {
 			err := fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove: %w",
 				"/"+rec.Name, rec.State.Status, errdef.ErrConflict)
 			return errdef.WithHint(err, fmt.Sprintf("strata stop %s && strata rm %s   (or: strata rm -f %s)", rec.Name, rec.Name, rec.Name))
 		}
+		if err := s.halt(ctx, rec); err != nil && !errors.Is(err, errdef.ErrNotFound) {
+			return err
+		}
+		_ = s.wake(ctx, rec) // the record tells it, too
 		if err := s.send(ctx, rec, unix.SIGKILL, true); err != nil {
 			return err
 		}
@@ -166,7 +203,7 @@ func (s *Store) removeLocked(ctx context.Context, rec Record, o RemoveOptions) e
 	if err != nil {
 		return err
 	}
-	if cur.State.Alive() {
+	if cur.State.Supervised() {
 		if err := s.bury(ctx, &cur); err != nil {
 			return err
 		}

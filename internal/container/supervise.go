@@ -35,6 +35,8 @@ type supervision struct {
 	neverRan bool
 	// group is the container's control group while it runs, if it has one.
 	group *cgroup.Group
+	// restarts counts what the restart policy has done.
+	restarts int
 }
 
 // supervise takes the container's lock and checks that it may start.
@@ -47,12 +49,16 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 	if errors.Is(err, errdef.ErrNotFound) {
 		err = noSuch(id)
 	}
-	if err == nil && rec.State.Alive() {
+	if err == nil && rec.State.Supervised() {
 		// We hold the lock, so its supervisor is dead.
 		err = s.bury(ctx, &rec)
 	}
 	if err == nil && rec.State.Status == Dead {
 		err = fmt.Errorf("container %s is marked for removal and cannot be started: %w", rec.Name, errdef.ErrConflict)
+	}
+	if err == nil && rec.Halted {
+		rec.Halted = false
+		err = s.setHalted(ctx, id, false)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.unlock(id, l, verdict{}))
@@ -102,7 +108,7 @@ func (v *supervision) started(ctx context.Context, pid int, shim bool) error {
 	}
 	v.rec.State = State{
 		Status: Running, Pid: pid, PidStart: start, BootID: bootID(), Supervisor: os.Getpid(), Shim: shim, StartedAt: time.Now().UTC(),
-		Ports: v.ports.Bindings(),
+		Ports: v.ports.Bindings(), RestartCount: v.restarts, Health: newHealth(v.rec.Config),
 	}
 	if shim { // a runtime in the foreground has removed the group when we could ask it
 		if g, err := cgroup.Machine().Of(pid, v.rec.ID); err == nil {
@@ -118,7 +124,7 @@ func (v *supervision) started(ctx context.Context, pid int, shim bool) error {
 	})
 }
 
-// mergeOthers takes over into rec what others may have changed in the record since it was read: the name, the networks, and the limits.
+// mergeOthers takes over into rec what others may have changed in the record since it was read: the name, the networks, the restart policy, and the limits.
 // It reports whether the limits differ. The caller holds the record's lock.
 func (s *Store) mergeOthers(rec *Record) (limits bool) {
 	cur, err := s.records.Get(rec.ID)
@@ -127,6 +133,7 @@ func (s *Store) mergeOthers(rec *Record) (limits bool) {
 	}
 	limits = !rec.Host.Resources.equal(cur.Host.Resources)
 	rec.Name, rec.Host.Resources, rec.Host.Networks = cur.Name, cur.Host.Resources, cur.Host.Networks
+	rec.Halted, rec.Host.Restart = cur.Halted, cur.Host.Restart
 	return limits
 }
 
@@ -144,6 +151,9 @@ func (v *supervision) finish(ctx context.Context, code int, failure error, said 
 		}
 	} else if v.neverRan {
 		st.Error = v.problem.Error()
+	}
+	if st.Status == Restarting { // its end is told of already
+		st.Status, v.ran = Exited, false
 	}
 	if st.Alive() {
 		st.Status, st.FinishedAt = Exited, time.Now().UTC()

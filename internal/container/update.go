@@ -10,9 +10,15 @@ import (
 	"strata/internal/errdef"
 )
 
+// Change is what an update changes: the limits that Resources sets, and the policy unless that is nil.
+type Change struct {
+	Resources Resources
+	Restart   *RestartPolicy
+}
+
 // Update changes those limits of a container that u sets; the others stay. A running container is held to them at once,
 // another one from its next start; one that is being started notices when it runs ([supervision.started]).
-func (s *Store) Update(ctx context.Context, rec Record, u Resources) error {
+func (s *Store) Update(ctx context.Context, rec Record, u Change) error {
 	err := s.update(ctx, rec, u)
 	if err != nil {
 		return fmt.Errorf("cannot update container %s: %w", rec.ID, err)
@@ -21,7 +27,7 @@ func (s *Store) Update(ctx context.Context, rec Record, u Resources) error {
 	return nil
 }
 
-func (s *Store) update(ctx context.Context, rec Record, u Resources) error {
+func (s *Store) update(ctx context.Context, rec Record, u Change) error {
 	return s.records.Locked(ctx, rec.ID, func() error {
 		cur, err := s.records.Get(rec.ID)
 		if errors.Is(err, errdef.ErrNotFound) {
@@ -30,7 +36,16 @@ func (s *Store) update(ctx context.Context, rec Record, u Resources) error {
 		if err != nil {
 			return err
 		}
-		r, err := cur.Host.Resources.with(u)
+		if u.Restart != nil {
+			if cur.Host.AutoRemove && !u.Restart.none() {
+				return fmt.Errorf("restart policy cannot be updated because AutoRemove is enabled for the container: %w", errdef.ErrConflict)
+			}
+			cur.Host.Restart = *u.Restart
+		}
+		if u.Resources == (Resources{}) {
+			return s.put(cur)
+		}
+		r, err := cur.Host.Resources.with(u.Resources)
 		if err != nil {
 			return err
 		}
