@@ -24,6 +24,8 @@ import (
 type Layers interface {
 	Commit(ctx context.Context, upper string, o layer.CommitOptions) (layer.Meta, error)
 	Stat(id oci.DiffID) (layer.Meta, error)
+	// AsTar says whether a layer may be committed with files that are not in its directory.
+	AsTar() (bool, error)
 }
 
 // Stacks shows stacks of layers as trees; *rootfs.Stacks does.
@@ -332,6 +334,7 @@ func (o *op) changeset(ctx context.Context, on json.RawMessage, out *graph.Outpu
 	}
 	defer os.RemoveAll(dir)
 	t := &mounted{dir: dir, stacks: o.x.deps.Stacks, layers: before.Layers}
+	defer t.release()
 	if err := t.with(fn); err != nil {
 		return nil, err
 	}
@@ -342,7 +345,7 @@ func (o *op) changeset(ctx context.Context, on json.RawMessage, out *graph.Outpu
 	if err := o.x.leaks.tree(ctx, changes.Upper); err != nil {
 		return nil, err
 	}
-	meta, err := o.x.deps.Layers.Commit(ctx, changes.Upper, layer.CommitOptions{Lower: changes.Lower, Sockets: changes.Sockets, Drop: t.drop, Epoch: o.x.plan.Epoch})
+	meta, err := o.x.deps.Layers.Commit(ctx, changes.Upper, layer.CommitOptions{Lower: changes.Lower, Sockets: changes.Sockets, Drop: t.drop, Epoch: o.x.plan.Epoch, Files: t.files()})
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"strata/internal/layer"
 	"strata/internal/oci"
 	"strata/internal/rootfs"
 )
@@ -46,6 +47,23 @@ type mounted struct {
 
 	root *rootfs.Root // the writable tree
 	drop []string     // mount points made, not part of the step's work
+
+	later *laterFiles // what goes into the layer besides; nil: nothing
+}
+
+// files are what goes into the layer besides the tree.
+func (t *mounted) files() map[string]*layer.File {
+	if t.later == nil {
+		return nil
+	}
+	return t.later.files
+}
+
+// release gives back what files need.
+func (t *mounted) release() {
+	if t.later != nil {
+		t.later.close()
+	}
 }
 
 // target is where the tree is mounted, seen only inside with.

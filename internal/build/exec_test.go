@@ -34,18 +34,23 @@ type house struct {
 	base   build.Base
 	runner func(ctx context.Context, id, bundle string, stdout, stderr *os.File) (int, error)
 
+	secrets map[string][]byte
+
 	mu     sync.Mutex
 	events []progress.Event
 }
 
-func newHouse(t testing.TB) *house {
+func newHouse(t testing.TB) *house { return newHouseOf(t, layer.Options{}) }
+
+func newHouseOf(t testing.TB, o layer.Options) *house {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("mounting needs root")
 	}
 	h := &house{t: t, dir: t.TempDir()}
+	o.TempDir = h.temp
 	var err error
-	h.layers, err = layer.Open(filepath.Join(h.dir, "layers"), layer.Options{TempDir: h.temp})
+	h.layers, err = layer.Open(filepath.Join(h.dir, "layers"), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +149,7 @@ func (h *house) build(ctx context.Context, text, contextDir, ignore string, args
 		CacheDir: filepath.Join(h.dir, "cache"), LogDir: filepath.Join(h.dir, "logs"), RunDir: filepath.Join(h.dir, "run"),
 		TempDir: h.temp, Hold: func(context.Context, ...string) error { return nil },
 		Layers: h.layers, Stacks: rootfs.New(h.layers, filepath.Join(h.dir, "fixups"), rootfs.Options{}),
-		Run: h.runner, Slot: "/src/Dockerfile", Parallel: 2, Sink: h,
+		Run: h.runner, Slot: "/src/Dockerfile", Parallel: 2, Sink: h, Secrets: h.secrets,
 	}
 	if contextDir != "" {
 		ig, err := dockerfile.ParseIgnore(strings.NewReader(ignore), ".dockerignore")

@@ -166,6 +166,10 @@ func (o *copyOp) Run(ctx context.Context, inputs []json.RawMessage, out *graph.O
 		if err != nil {
 			return err
 		}
+		if t.later, err = o.later(t); err != nil {
+			return err
+		}
+		c.later = t.later
 		if !o.copy.hasPaths() {
 			return o.put(ctx, t, c, nil)
 		}
@@ -245,6 +249,9 @@ func (o *copyOp) unpack(ctx context.Context, c *copier, s *selection) (bool, err
 		return false, fmt.Errorf("archive %q: %w", s.name, err)
 	}
 	defer content.Close()
+	if err := c.allNow(); err != nil {
+		return false, err
+	}
 	if err := c.mkdir(c.dest, 0o755); err != nil {
 		return false, err
 	}

@@ -40,6 +40,7 @@ type copier struct {
 	links map[fileID]string // files with several names, by what was made of the first
 	times []dirTime
 	files errgroup.Group // files on their way
+	later *laterFiles    // files that are not copied here; nil: all are
 }
 
 // dirTime is a modification time that a directory gets once nothing is put into it any more.
@@ -175,7 +176,13 @@ func (c *copier) kind(i *item, target string) error {
 			}
 		}
 	}
+	if err := c.forget(target); err != nil {
+		return err
+	}
 	if first, ok := c.links[idOf(&i.stat)]; ok && i.stat.Nlink > 1 {
+		if done, err := c.linkLater(i, first, target); done || err != nil {
+			return err
+		}
 		return c.to.Link(first, target)
 	}
 	if i.stat.Nlink > 1 {
@@ -183,6 +190,9 @@ func (c *copier) kind(i *item, target string) error {
 	}
 	switch i.kind() {
 	case unix.S_IFREG:
+		if done, err := c.putLater(i, target); done || err != nil {
+			return err
+		}
 		if i.stat.Nlink > 1 {
 			return c.file(i, target) // it must be there when its next name is made
 		}
@@ -223,9 +233,13 @@ func (c *copier) stub(i *item, target string) error {
 // directory makes a directory like its source. One that exists becomes like it too; but one that is here only on the way to
 // what is taken gives it no more than its mode.
 func (c *copier) directory(i *item, target string) error {
+	file, err := c.hasLater(target)
+	if err != nil {
+		return err
+	}
 	st, err := c.to.Lstat(target)
-	if err == nil {
-		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+	if err == nil || file {
+		if file || st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return fmt.Errorf("cannot copy a directory to what is none: %w", errdef.ErrConflict)
 		}
 		if i.implied {
@@ -374,6 +388,9 @@ func (c *copier) inline(f Inline) error {
 	if err := c.mkdir(path.Dir(target), c.chmod.newDir()); err != nil {
 		return err
 	}
+	if err := c.forget(target); err != nil {
+		return err
+	}
 	out, err := c.to.Create(target, 0o644)
 	if err != nil {
 		return err
@@ -398,6 +415,9 @@ func (c *copier) inline(f Inline) error {
 // finish sets the times of directories, from the innermost outward. What later sources put into them shows in their times.
 func (c *copier) finish() error {
 	defer func() { c.times = nil }()
+	if c.later != nil {
+		clear(c.later.dirs) // what later sources put into them shows in their times again
+	}
 	for i := len(c.times) - 1; i >= 0; i-- {
 		if err := c.to.Chtimes(c.times[i].path, time.Time{}, c.times[i].at); err != nil {
 			return err

@@ -51,6 +51,9 @@ func (e *Engine) tryTarForm() error {
 	if os.Geteuid() != 0 || userns.Active() {
 		return fmt.Errorf("EROFS images are mounted by root only: %w", errdef.ErrUnsupported)
 	}
+	if driver := os.Getenv("STRATA_STORAGE_DRIVER"); driver != "" && driver != rootfs.Overlay {
+		return fmt.Errorf("the storage driver %s takes directories only: %w", driver, errdef.ErrUnsupported)
+	}
 	dir, err := e.tempDir()
 	if err != nil {
 		return err

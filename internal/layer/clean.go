@@ -25,6 +25,7 @@ type cleaner struct {
 	self  *owner          // whose files are root's
 	socks bool            // sockets are whiteouts
 	see   func(Change)
+	stays map[string]bool // directories that are not empty, though they seem so
 }
 
 func newCleaner(userxattr bool, o CommitOptions) *cleaner {
@@ -87,7 +88,7 @@ func (c *cleaner) inside(ctx context.Context, fd int, rel string, lower []string
 	if err != nil {
 		return l, err
 	}
-	l.any = marked
+	l.any = marked || c.stays[rel]
 	if marked && c.see == nil {
 		lower = nil // nothing below shows here any more
 	}

@@ -26,6 +26,9 @@ type CommitOptions struct {
 	Drop []string
 	// Epoch: no modification time in the layer is later.
 	Epoch *time.Time
+	// Files are regular files that upper lacks, by their paths in it, which begin with no slash. Their directories are there;
+	// what has their name is what they replace. The layer is then in tar form: ask [Store.AsTar] before.
+	Files map[string]*File
 }
 
 // Commit makes a layer of an overlay upper directory that is not mounted any more. The directory becomes the layer: it
@@ -41,6 +44,13 @@ func (s *Store) Commit(ctx context.Context, upper string, o CommitOptions) (Meta
 	if err := os.Rename(upper, g.fs()); err != nil {
 		removeAll(upper)
 		return Meta{}, fmt.Errorf("commit: %w", err)
+	}
+	if len(o.Files) > 0 {
+		m, err := s.commitTar(ctx, g, o)
+		if err != nil {
+			return Meta{}, fmt.Errorf("commit: %w", err)
+		}
+		return m, nil
 	}
 	m, err := s.commit(ctx, g, o)
 	if err != nil {

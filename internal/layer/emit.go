@@ -29,6 +29,7 @@ type emitter struct {
 	userxattr bool
 	self      *owner           // whose files are root's; nil: nobody's but root's
 	links     map[inode]string // first name of what has several
+	given     *givenFiles      // files that are not in the tree; nil: none
 	entries   int
 	header    bytes.Buffer
 }
@@ -89,17 +90,28 @@ func (e *emitter) dir(ctx context.Context, fd int, rel string) error {
 		return fmt.Errorf("%q: %w", rel, err)
 	}
 	slices.SortFunc(list, func(a, b fs.DirEntry) int { return cmp.Compare(a.Name(), b.Name()) })
-	for _, d := range list {
+	var files []given
+	if e.given != nil {
+		files = e.given.in[rel]
+	}
+	for len(list) > 0 || len(files) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		p := d.Name()
-		if rel != "" {
-			p = rel + "/" + p
+		if len(files) > 0 && (len(list) == 0 || files[0].name <= list[0].Name()) {
+			if len(list) > 0 && files[0].name == list[0].Name() {
+				list = list[1:] // the mark of what the file replaces
+			}
+			if err := e.givenFile(path.Join(rel, files[0].name), files[0].file); err != nil {
+				return err
+			}
+			files = files[1:]
+			continue
 		}
-		if err := e.child(ctx, fd, p, d); err != nil {
+		if err := e.child(ctx, fd, path.Join(rel, list[0].Name()), list[0]); err != nil {
 			return err
 		}
+		list = list[1:]
 	}
 	return nil
 }

@@ -47,18 +47,24 @@ func (s *Store) Ingest(ctx context.Context, tar io.Reader, want oci.DiffID) (Met
 	return s.publish(ctx, g, m)
 }
 
+// AsTar says whether a layer that comes as a tar is kept as one.
+func (s *Store) AsTar() (bool, error) {
+	if s.opt.TarForm == nil {
+		return false, nil
+	}
+	return s.opt.TarForm()
+}
+
 // take fills the staged layer, all but its record, in the form that is said, or "" for that in which layers are kept.
 func (s *Store) take(ctx context.Context, g *staging, src io.Reader, form string) (Meta, error) {
-	if form == "" && s.opt.TarForm != nil {
-		asTar, err := s.opt.TarForm()
-		if err != nil {
+	asTar := form == formTar
+	if form == "" {
+		var err error
+		if asTar, err = s.AsTar(); err != nil {
 			return Meta{}, err
 		}
-		if asTar {
-			form = formTar
-		}
 	}
-	if form == formTar {
+	if asTar {
 		return s.takeTar(ctx, g, src)
 	}
 	return s.unpack(ctx, g, src)

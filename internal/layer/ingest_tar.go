@@ -108,7 +108,13 @@ type tarFile struct {
 const writeBehind = 8 << 20
 
 func (t *tarFile) write(p []byte) error {
-	if _, err := t.f.Write(p); err != nil {
+	var err error
+	if len(p) >= pieceSize && allZero(p) { // a large sparse file: a hole on our disk, too
+		_, err = t.f.Seek(int64(len(p)), io.SeekCurrent)
+	} else {
+		_, err = t.f.Write(p)
+	}
+	if err != nil {
 		return err
 	}
 	if t.size += int64(len(p)); t.size-t.begun >= writeBehind {

@@ -2,6 +2,7 @@ package layer
 
 import (
 	"archive/tar"
+	"bytes"
 	"fmt"
 	"io"
 	"path"
@@ -117,12 +118,7 @@ func (u *unpacker) copySparse(fd int, size int64, body io.Reader, hole func() bo
 }
 
 func allZero(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
+	return len(p) == 0 || p[0] == 0 && bytes.Equal(p[1:], p[:len(p)-1]) // each byte is like the one before it
 }
 
 // isSparse says whether the payload in the tar may differ from the file's content (GNU's sparse formats).

@@ -32,6 +32,15 @@ func OpenRoot(dir string) (*Root, error) {
 // Close gives the descriptor back. What was opened through the Root stays open.
 func (r *Root) Close() error { return r.f.Close() }
 
+// Dup gives another handle on the same tree, which stays when this one is closed, and when the tree's mount is taken away.
+func (r *Root) Dup() (*Root, error) {
+	fd, err := unix.FcntlInt(r.f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, pathError("root", r.f.Name(), err)
+	}
+	return &Root{os.NewFile(uintptr(fd), r.f.Name())}, nil
+}
+
 // File is the root directory, opened with O_PATH. It belongs to the Root.
 func (r *Root) File() *os.File { return r.f }
 
