@@ -11,6 +11,9 @@ want() { # program, package
 
 want busybox busybox-static
 want unshare util-linux
+want ip iproute2
+want nft nftables
+want pasta passt
 if [ "${1-}" = --real ]; then
 	want mmdebstrap mmdebstrap
 	want skopeo skopeo

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -200,7 +199,7 @@ func (a *app) defaultNetwork(e *engine.Engine, o *engine.CreateOptions) {
 		return
 	}
 	name, why := e.DefaultNetwork()
-	if why != nil && !errors.Is(why, errdef.ErrUnsupported) {
+	if why != nil {
 		fmt.Fprintf(a.err, "strata: note: the container shares this machine's network: %v\n", why)
 		if hint := errdef.Hint(why); hint != "" {
 			fmt.Fprintf(a.err, "  %s\n", hint)

@@ -27,6 +27,11 @@ func (s *Store) Join(ctx context.Context, sb *Sandbox, o Owner, a Attachment, in
 	if err := s.exists(ctx, &n); err != nil {
 		return Endpoint{}, err
 	}
+	if s.opt.Userns && !n.Internal {
+		if err := s.egress(ctx); err != nil {
+			return Endpoint{}, err
+		}
+	}
 	e, err := s.seatIn(ctx, n, o, a, index)
 	if err != nil {
 		return e, err
@@ -127,7 +132,8 @@ func (e Endpoint) route(rt *netlink.Handle, link netlink.Link) error {
 // Publish makes the kernel pass on to the endpoint what comes to these ports of this machine.
 func (s *Store) Publish(e Endpoint, bindings []Binding) error {
 	for _, b := range bindings {
-		if _, _, ok := element(e, b); ok {
+		// To the ground of a plain user's networks nothing comes but by the relay.
+		if _, _, ok := element(e, b); ok && !s.opt.Userns {
 			e.Forwards = append(e.Forwards, b)
 		}
 	}

@@ -352,6 +352,9 @@ func (s *Store) Clear(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.opt.Userns {
+		return errors.Join(s.leaveGround(), os.RemoveAll(s.opt.Run))
+	}
 	err = s.onMachine(func(k *kernel) error {
 		var errs []error
 		for _, n := range all {
