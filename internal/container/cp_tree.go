@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -33,13 +34,18 @@ type fileTree struct {
 // A running container's root is a copy of the mount it was started on: nothing that its processes mount or link since can
 // lead out of it or stop us.
 func (s *Store) withTree(ctx context.Context, rec Record, dir string, fn func(t *fileTree) error) error {
-	for {
-		if rec.State.Alive() {
-			return s.runningTree(rec, dir, fn)
+	for ended := false; ; {
+		if rec.State.Alive() && !ended {
+			err := s.runningTree(rec, dir, fn)
+			if ended = errors.Is(err, errEnded); !ended {
+				return err
+			}
 		}
 		l, err := s.lock(ctx, rec.ID)
-		if cur, e := s.records.Get(rec.ID); errors.Is(err, errdef.ErrConflict) && e == nil && cur.State.Alive() {
+		if cur, e := s.records.Get(rec.ID); errors.Is(err, errdef.ErrConflict) && e == nil && cur.State.Alive() && ctx.Err() == nil {
+			ended = ended && cur.State.Pid == rec.State.Pid
 			rec = cur
+			time.Sleep(5 * time.Millisecond) // its supervisor is about to record the end
 			continue
 		}
 		if err != nil {
@@ -59,12 +65,18 @@ func (s *Store) withTree(ctx context.Context, rec Record, dir string, fn func(t 
 	}
 }
 
+// errEnded: a container that its record calls running has no process any more.
+var errEnded = errors.New("it has ended")
+
 func (s *Store) runningTree(rec Record, dir string, fn func(t *fileTree) error) error {
 	mounts, err := bundleMounts(filepath.Join(s.RunDir(rec.ID), "bundle"))
 	if err != nil {
 		return fmt.Errorf("container %s: %w", rec.Name, err)
 	}
 	pidfd, err := openProcess(rec.State)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return errEnded
+	}
 	if err != nil {
 		return fmt.Errorf("container %s: %w", rec.Name, err)
 	}
@@ -74,6 +86,9 @@ func (s *Store) runningTree(rec Record, dir string, fn func(t *fileTree) error) 
 		return s.sharedTree(rec, dir, mounts, fn)
 	}
 	tree, err := mount.CloneRoot(process)
+	if errors.Is(err, unix.ESRCH) {
+		return errEnded
+	}
 	if err != nil {
 		return fmt.Errorf("container %s: %w", rec.Name, err)
 	}

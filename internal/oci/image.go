@@ -121,9 +121,15 @@ func ParseManifest(raw []byte) (*ocispec.Manifest, error) {
 	if len(raw) > MaxManifest {
 		return nil, fmt.Errorf("manifest of %d bytes (at most %d): %w", len(raw), MaxManifest, errdef.ErrLimit)
 	}
-	var m ocispec.Manifest
+	var m struct {
+		ocispec.Manifest
+		Manifests json.RawMessage `json:"manifests"`
+	}
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return nil, fmt.Errorf("manifest: %w: %w", errdef.ErrInvalid, err)
+	}
+	if said(m.Manifests) {
+		return nil, errBoth
 	}
 	for _, d := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
 		if _, err := ParseDigest(string(d.Digest)); err != nil {
@@ -133,5 +139,11 @@ func ParseManifest(raw []byte) (*ocispec.Manifest, error) {
 			return nil, fmt.Errorf("manifest: %s has size %d: %w", d.Digest, d.Size, errdef.ErrInvalid)
 		}
 	}
-	return &m, nil
+	return &m.Manifest, nil
 }
+
+// errBoth is a document that some read as a manifest and others as an index, so that its digest stands for two things.
+var errBoth = fmt.Errorf("it is a manifest and an index at once: %w", errdef.ErrInvalid)
+
+// said reports whether a document has a field, and not null.
+func said(field json.RawMessage) bool { return len(field) > 0 && string(field) != "null" }

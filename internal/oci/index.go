@@ -46,9 +46,16 @@ func ParseIndex(raw []byte) (*ocispec.Index, error) {
 	if len(raw) > MaxManifest {
 		return nil, fmt.Errorf("index of %d bytes (at most %d): %w", len(raw), MaxManifest, errdef.ErrLimit)
 	}
-	var x ocispec.Index
+	var x struct {
+		ocispec.Index
+		Config json.RawMessage `json:"config"`
+		Layers json.RawMessage `json:"layers"`
+	}
 	if err := json.Unmarshal(raw, &x); err != nil {
 		return nil, fmt.Errorf("index: %w: %w", errdef.ErrInvalid, err)
+	}
+	if said(x.Config) || said(x.Layers) {
+		return nil, errBoth
 	}
 	if len(x.Manifests) > maxManifests {
 		return nil, fmt.Errorf("index: %d manifests (at most %d): %w", len(x.Manifests), maxManifests, errdef.ErrLimit)
@@ -61,7 +68,7 @@ func ParseIndex(raw []byte) (*ocispec.Index, error) {
 			return nil, fmt.Errorf("index: %s has size %d: %w", d.Digest, d.Size, errdef.ErrInvalid)
 		}
 	}
-	return &x, nil
+	return &x.Index, nil
 }
 
 // Images are the descriptors of an index that are images: attestations, other artifacts and the like left out.
