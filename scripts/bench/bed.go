@@ -26,6 +26,8 @@ type bed struct {
 	dockerd  *exec.Cmd
 	buildkit *buildkit.Daemon
 	registry *httptest.Server // on loopback, where BuildKit's bases come from
+	// distribution is the registry of pulls and pushes.
+	distribution *exec.Cmd
 }
 
 // strata is the engine that all others are compared with.
@@ -131,6 +133,7 @@ func dockerBuild(bu building, flags ...string) []string {
 // close ends the daemons and the containers. The directory goes with the process outside.
 func (b *bed) close() {
 	stop(b.dockerd)
+	stop(b.distribution)
 	b.buildkit.Stop()
 	if b.registry != nil {
 		b.registry.Close()
