@@ -10,7 +10,7 @@ var absentFlags = map[string]string{
 	"io-maxiops":            "it is for Windows; --device-read-iops and its kin",
 	"isolation":             "it is for Windows: every container has namespaces of its own",
 	"disable-content-trust": "there is no content trust of docker's to switch off",
-	"gpus":                  "devices are given by the names of the Container Device Interface: --device nvidia.com/gpu=all, after nvidia-ctk cdi generate --format=json --output=/etc/cdi/nvidia.json",
+	"gpus":                  "devices are given by the names of the Container Device Interface: --device nvidia.com/gpu=all, after nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
 	"kernel-memory":         "the kernel has no such limit any more; --memory counts its memory, too",
 	"link":                  "containers find each other by name on a network of their own: strata network create NET, then --network NET for both",
 	"storage-opt":           "a container's layer is a directory, which has no size of its own to bound",

@@ -11,6 +11,7 @@ import (
 	"strata/internal/container"
 	"strata/internal/engine"
 	"strata/internal/errdef"
+	"strata/internal/runtime"
 )
 
 // hostFlags are those flags of run and create that say what of the machine a container reaches.
@@ -88,7 +89,7 @@ func (f *hostFlags) read(cmd *cobra.Command, o *engine.CreateOptions) error {
 func (f *hostFlags) parse(o *engine.CreateOptions) (err error) {
 	a := &o.Host.Access
 	for _, s := range f.devices {
-		if container.IsCDI(s) {
+		if runtime.IsDeviceName(s) {
 			a.CDI = append(a.CDI, s)
 			continue
 		}

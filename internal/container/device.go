@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"strata/internal/errdef"
-	"strata/internal/runtime"
 )
 
 // Device shows a device of the host, or all below a directory, in the container.
@@ -98,6 +97,26 @@ func (s *Store) devices(spec *specs.Spec, rec Record) error {
 		}
 	}
 	return nil
+}
+
+// described gives the container the devices of the names of the Container Device Interface.
+func (s *Store) described(spec *specs.Spec, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	known, err := s.opt.Devices()
+	if err != nil {
+		return err
+	}
+	var all []string
+	for _, name := range names {
+		found, err := known.Find(name)
+		if err != nil {
+			return err
+		}
+		all = append(all, found...)
+	}
+	return known.Inject(spec, all, s.opt.Userns)
 }
 
 // allow adds a rule of use. A plain user's containers have no such rules: what their user may use they may.
@@ -200,28 +219,4 @@ func hostDevices() []Device {
 		all = append(all, Device{Path: p, Container: p, Permissions: "rwm"})
 	}
 	return all
-}
-
-// IsCDI reports whether a --device names a device of the Container Device Interface, "vendor.com/class=name", and no path.
-func IsCDI(name string) bool {
-	kind, device, ok := strings.Cut(name, "=")
-	vendor, class, two := strings.Cut(kind, "/")
-	return ok && two && device != "" && vendor != "" && class != "" && !strings.Contains(class, "/") && !strings.ContainsAny(name, ": \t")
-}
-
-// described adds the devices that the machine's administrator described under these names.
-func (s *Store) described(spec *specs.Spec, names []string) error {
-	if len(names) == 0 {
-		return nil
-	}
-	known := runtime.OpenDevices(nil)
-	var all []string
-	for _, name := range names {
-		full, err := known.Find(name)
-		if err != nil {
-			return err
-		}
-		all = append(all, full...)
-	}
-	return known.Inject(spec, all, s.opt.Userns)
 }

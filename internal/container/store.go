@@ -51,6 +51,8 @@ type Options struct {
 	Init string
 	// Userns says that we run inside strata's own user namespace, SingleID that it maps one id only.
 	Userns, SingleID bool
+	// Devices are those of the machine that containers may be given by name.
+	Devices func() (*runtime.Devices, error)
 	// Networks are those that containers can be in.
 	Networks *network.Store
 	// Events is told what happens to the containers; nil forgets it.

@@ -307,7 +307,7 @@ func (e *Engine) Containers() (*container.Store, error) {
 	default:
 		return nil, err
 	}
-	e.containers, err = openContainers(place, e.stacks, r, e.events)
+	e.containers, err = e.openContainers(place, e.stacks, r, e.events)
 	return e.containers, err
 }
 
@@ -323,9 +323,9 @@ func OpenContainers(p container.Place) (*container.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openContainers(p, openStacks(layers, p.Root, nil, nil), &runtime.Runtime{Path: p.Runtime, State: runtimeState(p.Run), Filters: runtimeFilters(p.Run)}, openEvents(p.Root))
+	return e.openContainers(p, openStacks(layers, p.Root, nil, nil), &runtime.Runtime{Path: p.Runtime, State: runtimeState(p.Run), Filters: runtimeFilters(p.Run)}, openEvents(p.Root))
 }
 
-func openContainers(p container.Place, stacks *rootfs.Stacks, r *runtime.Runtime, events *event.Log) (*container.Store, error) {
-	return container.Open(container.Options{Place: p, Rootfs: stacks, Runtime: r, Networks: openNetworks(p.Root, p.Run), Userns: userns.Active(), SingleID: userns.OneOwner(), Events: events})
+func (e *Engine) openContainers(p container.Place, stacks *rootfs.Stacks, r *runtime.Runtime, events *event.Log) (*container.Store, error) {
+	return container.Open(container.Options{Place: p, Rootfs: stacks, Runtime: r, Devices: e.devices, Networks: openNetworks(p.Root, p.Run), Userns: userns.Active(), SingleID: userns.OneOwner(), Events: events})
 }

@@ -7,6 +7,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"tags.cncf.io/container-device-interface/pkg/cdi"
+	"tags.cncf.io/container-device-interface/pkg/parser"
 	cdispec "tags.cncf.io/container-device-interface/specs-go"
 
 	"strata/internal/errdef"
@@ -19,6 +20,9 @@ type Devices struct {
 	cache *cdi.Cache
 	dirs  []string
 }
+
+// IsDeviceName reports whether s names a device in full, "vendor/class=device", and is no path.
+func IsDeviceName(s string) bool { return parser.IsQualifiedName(s) }
 
 // OpenDevices reads the descriptions in dirs, later directories winning over earlier ones; no dirs are the standard's own.
 func OpenDevices(dirs []string) *Devices {
@@ -82,6 +86,11 @@ func (d *Devices) Inject(spec *specs.Spec, names []string, rootless bool) error 
 	}
 	if _, err := d.cache.InjectDevices(spec, names...); err != nil {
 		return fmt.Errorf("devices %s: %w", strings.Join(names, ", "), err)
+	}
+	for i, m := range spec.Mounts {
+		if m.Type == "" { // as descriptions mostly leave it
+			spec.Mounts[i].Type = "bind"
+		}
 	}
 	if rootless {
 		for _, name := range names {

@@ -67,6 +67,14 @@ func TestDevices(t *testing.T) {
 	}
 }
 
+func TestIsDeviceName(t *testing.T) {
+	for s, want := range map[string]bool{"v.com/c=x": true, "v/c=x:y": true, "v/c=x:y/z": false, "/dev/a": false, "v/c=": false, "=x": false, "a/b/c=d": false} {
+		if runtime.IsDeviceName(s) != want {
+			t.Errorf("%q: %v", s, !want)
+		}
+	}
+}
+
 // TestBrokenDevice holds that a description that cannot be read is named when its device is missed.
 func TestBrokenDevice(t *testing.T) {
 	dir := t.TempDir()
