@@ -108,7 +108,11 @@ func (e *emitter) dir(ctx context.Context, fd int, rel string) error {
 			files = files[1:]
 			continue
 		}
-		if err := e.child(ctx, fd, path.Join(rel, list[0].Name()), list[0]); err != nil {
+		p := list[0].Name()
+		if rel != "" {
+			p = rel + "/" + p // as rel was asked for: "./a" is not "a"
+		}
+		if err := e.child(ctx, fd, p, list[0]); err != nil {
 			return err
 		}
 		list = list[1:]

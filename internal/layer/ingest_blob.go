@@ -18,26 +18,27 @@ type BlobTaker interface {
 	AddBlob(ctx context.Context, id oci.DiffID, b Blob) error
 }
 
-// IngestBlob makes the layer want of its blob, compressed or not, in one pass: hash, decompress, hash, unpack. b.Digest is
+// IngestBlob makes the layer want of its blob, compressed or not, in one pass: hash, decompress, hash, store. b.Digest is
 // the digest that the blob must have; "" for bytes that have no name of their own, such as a member of a docker archive.
 // Bytes that are not that blob, or decompress to another layer, are errdef.ErrCorrupt and leave nothing. A compressed
 // blob is noted as a form of the layer.
 func IngestBlob(ctx context.Context, s BlobTaker, r io.Reader, b Blob, want oci.DiffID) (Meta, error) {
 	// An uncompressed blob's digest is the diffID, which Ingest checks.
 	compressed := b.Digest != "" && b.Digest != digest.Digest(want)
-	hash := digest.SHA256.Hash()
-	if compressed {
-		r = io.TeeReader(r, hash)
+	if !compressed {
+		return ingestStream(ctx, s, r, want)
 	}
-	meta, err := ingestStream(ctx, s, r, want)
-	if !compressed || ctx.Err() != nil {
+	in := newTee(ctx, r) // beside the inflating, which takes most of the time
+	defer in.close()
+	meta, err := ingestStream(ctx, s, in, want)
+	if ctx.Err() != nil {
 		return meta, err
 	}
 	// After a failure too: that the blob is not the one that was meant says more than what is wrong inside it.
-	if _, e := io.Copy(io.Discard, r); e != nil {
+	if _, e := in.skip(1<<62, nil); e != nil {
 		return Meta{}, errors.Join(err, e)
 	}
-	if got := digest.NewDigest(digest.SHA256, hash); got != b.Digest {
+	if got := digest.Digest(in.sum()); got != b.Digest {
 		return Meta{}, fmt.Errorf("blob %s: its bytes have digest %s: %w", b.Digest, got, errdef.ErrCorrupt)
 	}
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -26,7 +28,8 @@ func (s *Store) takeTar(ctx context.Context, g *staging, src io.Reader) (Meta, e
 	if err != nil {
 		return Meta{}, err
 	}
-	defer out.Close()
+	tar := &tarFile{f: out}
+	defer tar.close()
 	index, err := create(filepath.Join(g.path, indexName))
 	if err != nil {
 		return Meta{}, err
@@ -34,7 +37,7 @@ func (s *Store) takeTar(ctx context.Context, g *staging, src io.Reader) (Meta, e
 	defer index.Close()
 	in := newTee(ctx, src)
 	defer in.close()
-	in.each = (&tarFile{f: out}).write
+	in.each = tar.write
 
 	sums := newSums()
 	x := newIndexer(&countingReader{r: in, sums: sums}, s.opt.MaxEntries, &contentStore{f: index})
@@ -59,7 +62,7 @@ func (s *Store) takeTar(ctx context.Context, g *staging, src io.Reader) (Meta, e
 	if err := out.Truncate(wholeBlocks(m.Size)); err != nil {
 		return Meta{}, err
 	}
-	return m, out.Close()
+	return m, tar.close()
 }
 
 func create(path string) (*os.File, error) {
@@ -103,6 +106,8 @@ func (x *indexer) writeIndex(index *os.File, id oci.DiffID, tarSize int64) (size
 type tarFile struct {
 	f           *os.File
 	size, begun int64
+	disk        sync.WaitGroup // the one call that may wait for the disk
+	busy        atomic.Bool
 }
 
 const writeBehind = 8 << 20
@@ -117,10 +122,21 @@ func (t *tarFile) write(p []byte) error {
 	if err != nil {
 		return err
 	}
-	if t.size += int64(len(p)); t.size-t.begun >= writeBehind {
-		// A hint: what it does not begin the flush will do.
-		_ = unix.SyncFileRange(int(t.f.Fd()), t.begun, t.size-t.begun, unix.SYNC_FILE_RANGE_WRITE)
-		t.begun = t.size
+	t.size += int64(len(p))
+	if t.size-t.begun < writeBehind || !t.busy.CompareAndSwap(false, true) {
+		return nil
 	}
+	from, n := t.begun, t.size-t.begun
+	t.begun = t.size
+	t.disk.Go(func() {
+		// A hint: what it does not begin the flush will do.
+		_ = unix.SyncFileRange(int(t.f.Fd()), from, n, unix.SYNC_FILE_RANGE_WRITE)
+		t.busy.Store(false)
+	})
 	return nil
+}
+
+func (t *tarFile) close() error {
+	t.disk.Wait()
+	return t.f.Close()
 }
