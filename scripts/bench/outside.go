@@ -36,6 +36,9 @@ func outside(ctx context.Context, o options) error {
 		return err
 	}
 	defer remove(dir)
+	if o.trixie != "" {
+		defer os.Remove(filepath.Join(o.trixie, dir)) // where the bed was mounted
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -51,10 +54,17 @@ func outside(ctx context.Context, o options) error {
 	return cmd.Run()
 }
 
+// remove removes the bed. What engines leave running to clear away after a container may still write there.
 func remove(dir string) {
-	if err := os.RemoveAll(dir); err != nil {
-		fmt.Fprintln(os.Stderr, "bench: left behind:", err)
+	err := os.RemoveAll(dir)
+	for range 50 {
+		if err == nil {
+			return
+		}
+		time.Sleep(200 * time.Millisecond)
+		err = os.RemoveAll(dir)
 	}
+	fmt.Fprintln(os.Stderr, "bench: left behind:", err)
 }
 
 // trixie is a root file system of Debian 13 with podman and buildah in it.
