@@ -96,7 +96,7 @@ demo: build ## build, then build and run a first image
 	@scripts/demo.sh
 
 # Test binaries are static, so that they can serve as a container's program. testsum ends with the tests' verdict.
-TEST := PATH="$(CURDIR)/bin:$$PATH" CGO_ENABLED=0 $(GO) test -json
+TEST := PATH="$(CURDIR)/bin:$$PATH" CGO_ENABLED=0 $(GO) test -json -timeout 20m
 SUM := $(GO) run ./scripts/testsum
 
 test: build ## vet and all tests that need nothing but this machine
