@@ -36,6 +36,9 @@ type Deps struct {
 	Images Images
 	// Hold keeps names from the sweep (record.Lease.Hold). Nil holds nothing.
 	Hold func(ctx context.Context, names ...string) error
+	// Platform to take of what is there for several; the zero Platform takes this machine's, and what there is for another one
+	// only.
+	Platform oci.Platform
 	// TempDir is a directory for what is not finished, which goes with the process.
 	TempDir func() (string, error)
 }

@@ -21,17 +21,17 @@ const (
 )
 
 // planLayout plans the images of an OCI layout: each manifest that its index names, and of each index in it the one for
-// this machine.
-func planLayout(src source) ([]plannedImage, error) {
+// the platform.
+func planLayout(src source, p oci.Platform) ([]plannedImage, error) {
 	top, err := readIndex(src, indexName, "")
 	if err != nil {
 		return nil, err
 	}
 	var images []plannedImage
 	at := map[digest.Digest]int{}
-	for _, desc := range choose(top.Manifests) {
+	for _, desc := range choose(top.Manifests, p) {
 		name := annotatedName(desc)
-		if desc, err = forHost(src, desc, 0); err != nil {
+		if desc, err = forPlatform(src, desc, p, 0); err != nil {
 			return nil, err
 		}
 		i, seen := at[desc.Digest]
@@ -99,26 +99,25 @@ func annotatedName(d ocispec.Descriptor) string {
 	return ""
 }
 
-// choose drops what is no image, and images for other machines where there is one of the same name for this.
-func choose(all []ocispec.Descriptor) []ocispec.Descriptor {
+// choose drops what is no image, and images for other platforms where there is one of the same name for this.
+func choose(all []ocispec.Descriptor, p oci.Platform) []ocispec.Descriptor {
 	images := oci.Images(all)
 	native := map[string]bool{}
 	for _, d := range images {
-		native[annotatedName(d)] = native[annotatedName(d)] || d.Platform != nil && isHost(*d.Platform)
+		native[annotatedName(d)] = native[annotatedName(d)] || d.Platform != nil && isFor(*d.Platform, p)
 	}
 	return slices.DeleteFunc(images, func(d ocispec.Descriptor) bool {
-		return native[annotatedName(d)] && d.Platform != nil && !isHost(*d.Platform)
+		return native[annotatedName(d)] && d.Platform != nil && !isFor(*d.Platform, p)
 	})
 }
 
-func isHost(p oci.Platform) bool {
-	host := oci.Host()
-	return p.OS == host.OS && p.Architecture == host.Architecture &&
-		(p.Variant == "" || host.Variant == "" || p.Variant == host.Variant)
+func isFor(p, want oci.Platform) bool {
+	return p.OS == want.OS && p.Architecture == want.Architecture &&
+		(p.Variant == "" || want.Variant == "" || p.Variant == want.Variant)
 }
 
-// forHost gives the manifest that d stands for on this machine: d itself, or one in the index that d is.
-func forHost(src source, d ocispec.Descriptor, depth int) (ocispec.Descriptor, error) {
+// forPlatform gives the manifest that d stands for on a platform: d itself, or one in the index that d is.
+func forPlatform(src source, d ocispec.Descriptor, p oci.Platform, depth int) (ocispec.Descriptor, error) {
 	if !oci.IsIndex(d.MediaType) {
 		return d, nil
 	}
@@ -131,13 +130,13 @@ func forHost(src source, d ocispec.Descriptor, depth int) (ocispec.Descriptor, e
 	}
 	// A lone image is what the archive was made for, whatever it says of itself.
 	if images := oci.Images(x.Manifests); len(images) == 1 {
-		return forHost(src, images[0], depth+1)
+		return forPlatform(src, images[0], p, depth+1)
 	}
-	chosen, err := oci.Choose(x.Manifests, oci.Host())
+	chosen, err := oci.Choose(x.Manifests, p)
 	if err != nil {
 		return d, fmt.Errorf("index %s: %w", d.Digest, err)
 	}
-	return forHost(src, chosen, depth+1)
+	return forPlatform(src, chosen, p, depth+1)
 }
 
 // manifestsByConfig finds the OCI manifests that a docker archive has beside its own documents. They are an addition:

@@ -56,7 +56,7 @@ func loadAndClose(ctx context.Context, src source, d Deps, sink progress.Sink) (
 }
 
 func load(ctx context.Context, src source, d Deps, sink progress.Sink) ([]Loaded, error) {
-	images, err := plan(src)
+	images, err := plan(src, d.Platform)
 	if err != nil {
 		return nil, err
 	}

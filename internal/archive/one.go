@@ -49,7 +49,7 @@ func take(ctx context.Context, src source, want Want, d Deps, sink progress.Sink
 	if err != nil {
 		return taken, err
 	}
-	if desc, err = forHost(src, desc, 0); err != nil {
+	if desc, err = forPlatform(src, desc, oci.Host(), 0); err != nil {
 		return taken, err
 	}
 	img, err := planManifest(src, desc)

@@ -266,7 +266,7 @@ func (p *Place) findReferrers() (map[digest.Digest][]ocispec.Descriptor, error) 
 // Docker finds an image of a docker archive by its name or id; the empty name is that of the only one. Where the archive
 // has the image's own manifest too, that is the root; else one is made, of the plain layers.
 func (p *Place) Docker(name string) (*Placed, error) {
-	images, err := plan(p.src)
+	images, err := plan(p.src, oci.Platform{})
 	if err != nil {
 		return nil, err
 	}

@@ -48,15 +48,36 @@ const (
 )
 
 // plan reads the documents of an archive of either form, of docker's where it is both.
-func plan(src source) ([]plannedImage, error) {
+// Asked for a platform, it takes that one or none.
+func plan(src source, want oci.Platform) ([]plannedImage, error) {
+	if want.OS != "" {
+		return planStrict(src, want)
+	}
 	switch {
 	case has(src, dockerManifestName):
 		return planDocker(src)
 	case has(src, indexName):
-		return planLayout(src)
+		return planLayout(src, oci.Host())
 	}
 	err := fmt.Errorf("archive: neither a docker archive (no %s) nor an OCI layout (no %s): %w", dockerManifestName, indexName, errdef.ErrInvalid)
 	return nil, errdef.WithHint(err, "`strata import` makes an image of the tar of a root file system")
+}
+
+// planStrict plans the images for one platform. The documents of docker's form have one platform of each image; a layout
+// beside them may have more.
+func planStrict(src source, want oci.Platform) ([]plannedImage, error) {
+	find := planDocker
+	if has(src, indexName) {
+		find = func(src source) ([]plannedImage, error) { return planLayout(src, want) }
+	}
+	images, err := find(src)
+	for _, img := range images {
+		if !oci.Runs(want, img.config) {
+			there := oci.Platform{OS: img.config.OS, Architecture: img.config.Architecture, Variant: img.config.Variant}
+			return nil, fmt.Errorf("archive: an image in it is for %s, not for %s: %w", oci.Format(there), oci.Format(want), errdef.ErrUnsupported)
+		}
+	}
+	return images, err
 }
 
 func planDocker(src source) ([]plannedImage, error) {

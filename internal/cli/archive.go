@@ -21,8 +21,8 @@ import (
 )
 
 func (a *app) save() *cobra.Command {
-	var o archive.SaveOptions
-	var output, format string
+	var o engine.SaveOptions
+	var output, format, platform string
 	cmd := &cobra.Command{
 		Use:   "save [OPTIONS] IMAGE [IMAGE...]",
 		Short: "Write images into an archive",
@@ -36,6 +36,10 @@ func (a *app) save() *cobra.Command {
 			default:
 				return usagef("--format %q: docker or oci", format)
 			}
+			var err error
+			if o.Platform, err = oci.ParsePlatform(platform); err != nil {
+				return usageError{err}
+			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
 				return a.output(output, func(w io.Writer) error { return e.Save(cmd.Context(), w, args, o) })
 			})
@@ -46,6 +50,8 @@ func (a *app) save() *cobra.Command {
 	fl.StringVar(&format, "format", "docker", "docker (an OCI layout too: docker, podman and skopeo read it) or oci")
 	fl.StringVar(&o.Compression, "compression", "none", "none, gzip or zstd")
 	fl.IntVar(&o.Level, "compression-level", 0, "compression level; 0 is the usual one")
+	fl.StringVar(&platform, "platform", "", "save the image for OS/ARCH[/VARIANT] alone, not all of them")
+	fl.BoolVarP(&o.AllTags, "all-tags", "a", false, "the names are repositories: save every tag of each")
 	return cmd
 }
 
@@ -71,13 +77,17 @@ func (a *app) output(name string, fn func(w io.Writer) error) error {
 }
 
 func (a *app) load() *cobra.Command {
-	var input string
+	var input, platform string
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "load [OPTIONS]",
 		Short: "Take the images of an archive into the store",
 		Args:  exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := oci.ParsePlatform(platform)
+			if err != nil {
+				return usageError{err}
+			}
 			if err := a.enter(cmd.Context()); err != nil {
 				return err
 			}
@@ -86,7 +96,7 @@ func (a *app) load() *cobra.Command {
 				return err
 			}
 			err = a.with(cmd.Context(), func(e *engine.Engine) error {
-				loaded, err := a.loadFrom(cmd, e, input)
+				loaded, err := a.loadFrom(cmd, e, input, p)
 				if err != nil {
 					return err
 				}
@@ -97,15 +107,16 @@ func (a *app) load() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "read from a file or an OCI layout directory instead of standard input")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	cmd.Flags().StringVar(&platform, "platform", "", "load the images for OS/ARCH[/VARIANT], and nothing else")
 	return cmd
 }
 
-func (a *app) loadFrom(cmd *cobra.Command, e *engine.Engine, input string) ([]archive.Loaded, error) {
+func (a *app) loadFrom(cmd *cobra.Command, e *engine.Engine, input string, p oci.Platform) ([]archive.Loaded, error) {
 	if input == "" || input == "-" {
 		if term.IsTerminal(int(a.in.Fd())) {
 			return nil, usageError{errdef.WithHint(errors.New("standard input is a terminal"), "use -i FILE, or redirect the input")}
 		}
-		return e.Load(cmd.Context(), a.in)
+		return e.Load(cmd.Context(), a.in, p)
 	}
 	f, err := os.Open(input)
 	if err != nil {
@@ -113,9 +124,9 @@ func (a *app) loadFrom(cmd *cobra.Command, e *engine.Engine, input string) ([]ar
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err == nil && st.IsDir() {
-		return e.LoadDir(cmd.Context(), input)
+		return e.LoadDir(cmd.Context(), input, p)
 	}
-	loaded, err := e.Load(cmd.Context(), f)
+	loaded, err := e.Load(cmd.Context(), f, p)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", input, err)
 	}

@@ -93,7 +93,23 @@ func imageDocument(e *engine.Engine, img image.Image) (render.ImageInspect, erro
 	for _, tag := range img.Tags {
 		doc.RepoTags = append(doc.RepoTags, reference.Familiarize(tag))
 	}
+	if err == nil {
+		doc.Origins, err = imageOrigins(e, img)
+	}
 	return doc, err
+}
+
+func imageOrigins(e *engine.Engine, img image.Image) ([]render.ImageOrigin, error) {
+	origins := []render.ImageOrigin{}
+	all, err := e.Images().Origins(img)
+	for _, o := range all {
+		origin := render.ImageOrigin{Name: o.Name, Digest: o.Digest.String(), By: o.Cause, Official: o.Official}
+		if !o.Time.IsZero() {
+			origin.Time = render.Time(o.Time)
+		}
+		origins = append(origins, origin)
+	}
+	return origins, err
 }
 
 func splitTag(tag string) (repository, name string) {

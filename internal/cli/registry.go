@@ -107,6 +107,9 @@ func (a *app) printPulled(pulled []engine.Pulled, quiet bool) error {
 		if p.Fresh {
 			status = "Downloaded newer image for "
 		}
+		if ref, err := reference.Parse(p.Name); err == nil && ref.Official() {
+			fmt.Fprintf(a.err, "%s is an official image of docker.io\n", ref.Familiar())
+		}
 		if _, err := fmt.Fprintf(a.out, "Digest: %s\nStatus: %s%s\n%s\n", p.Digest, status, reference.Familiarize(p.Name), p.Name); err != nil {
 			return err
 		}
@@ -116,6 +119,7 @@ func (a *app) printPulled(pulled []engine.Pulled, quiet bool) error {
 
 func (a *app) push() *cobra.Command {
 	var o engine.PushOptions
+	var platform string
 	var quiet bool
 	var limits func() error
 	cmd := &cobra.Command{
@@ -124,6 +128,10 @@ func (a *app) push() *cobra.Command {
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := layer.CheckCompression(o.Compression, o.Level); err != nil {
+				return usageError{err}
+			}
+			var err error
+			if o.Platform, err = oci.ParsePlatform(platform); err != nil {
 				return usageError{err}
 			}
 			if err := limits(); err != nil {
@@ -146,6 +154,7 @@ func (a *app) push() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&o.All, "all-tags", "a", false, "push every tag of the repository")
+	cmd.Flags().StringVar(&platform, "platform", "", "push the image for OS/ARCH[/VARIANT] alone, not all of them")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
 	cmd.Flags().StringVar(&o.Compression, "compression", layer.Gzip, "of layers that have no compressed form yet: gzip, zstd or none")
 	cmd.Flags().IntVar(&o.Level, "compression-level", 0, "compression level; 0 is the usual one")

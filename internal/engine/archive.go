@@ -14,14 +14,19 @@ import (
 	"strata/internal/reference"
 )
 
-// Load takes the images of an archive into the store. Nothing is tagged unless all of it is whole.
-func (e *Engine) Load(ctx context.Context, r io.Reader) ([]archive.Loaded, error) {
-	return e.loaded(archive.Load(ctx, r, e.archiveDeps(), e.opts.Sink))
+// Load takes the images of an archive into the store, those for a platform; the zero Platform is this machine's, or whatever
+// there is. Nothing is tagged unless all of it is whole.
+func (e *Engine) Load(ctx context.Context, r io.Reader, p oci.Platform) ([]archive.Loaded, error) {
+	d := e.archiveDeps()
+	d.Platform = p
+	return e.loaded(archive.Load(ctx, r, d, e.opts.Sink))
 }
 
 // LoadDir is [Engine.Load] for an OCI layout in a directory.
-func (e *Engine) LoadDir(ctx context.Context, dir string) ([]archive.Loaded, error) {
-	return e.loaded(archive.LoadDir(ctx, dir, e.archiveDeps(), e.opts.Sink))
+func (e *Engine) LoadDir(ctx context.Context, dir string, p oci.Platform) ([]archive.Loaded, error) {
+	d := e.archiveDeps()
+	d.Platform = p
+	return e.loaded(archive.LoadDir(ctx, dir, d, e.opts.Sink))
 }
 
 func (e *Engine) loaded(all []archive.Loaded, err error) ([]archive.Loaded, error) {
@@ -39,18 +44,27 @@ func (e *Engine) archiveDeps() archive.Deps {
 	return archive.Deps{Layers: e.layers, Images: e.images, Hold: e.hold, TempDir: e.tempDir}
 }
 
+// SaveOptions are those of save.
+type SaveOptions struct {
+	archive.SaveOptions
+	// Platform saves the image for it alone of a name that is for several; the zero Platform saves all.
+	Platform oci.Platform
+	// AllTags takes names for repositories, of which all tags are saved, and for nothing else.
+	AllTags bool
+}
+
 // Save writes images as one archive. Names that are tags or repositories stand in it; ids are written without names.
-func (e *Engine) Save(ctx context.Context, w io.Writer, names []string, o archive.SaveOptions) error {
+func (e *Engine) Save(ctx context.Context, w io.Writer, names []string, o SaveOptions) error {
 	o.TempDir = e.tempDir
 	var items []archive.Item
 	for _, name := range names {
-		more, err := e.saved(ctx, name)
+		more, err := e.saved(ctx, name, o)
 		if err != nil {
 			return err
 		}
 		items = append(items, more...)
 	}
-	if err := archive.Save(ctx, w, items, e.layers, o); err != nil {
+	if err := archive.Save(ctx, w, items, e.layers, o.SaveOptions); err != nil {
 		return err
 	}
 	for _, item := range items {
@@ -64,26 +78,42 @@ func (e *Engine) Save(ctx context.Context, w io.Writer, names []string, o archiv
 }
 
 // saved gives what one argument of save stands for. Docker's rule: a name without a tag means all tags of the repository.
-func (e *Engine) saved(ctx context.Context, name string) ([]archive.Item, error) {
-	if ref, err := reference.Parse(name); err == nil && ref.Tag == "" && ref.Digest == "" {
+func (e *Engine) saved(ctx context.Context, name string, o SaveOptions) ([]archive.Item, error) {
+	if o.AllTags {
+		tags, err := e.TagsIn(name)
+		if err != nil {
+			return nil, err
+		}
+		var items []archive.Item
+		for _, t := range tags {
+			item, err := e.savedOne(ctx, t.Name, o.Platform)
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, item)
+		}
+		return items, nil
+	}
+	if ref, err := reference.Parse(name); err == nil && ref.Tag == "" && ref.Digest == "" && o.Platform.OS == "" {
 		tags, err := e.tagsOf(ctx, ref)
 		if err != nil || len(tags) > 0 {
 			return tags, err
 		}
 	}
-	img, err := e.Resolve(ctx, name, PullNever)
+	item, err := e.savedOne(ctx, name, o.Platform)
+	return []archive.Item{item}, err
+}
+
+func (e *Engine) savedOne(ctx context.Context, name string, p oci.Platform) (archive.Item, error) {
+	b, err := e.fromStore(ctx, name, p)
 	if err != nil {
-		return nil, err
+		return archive.Item{}, err
 	}
-	b, err := e.withIndex(ctx, name, img)
-	if err != nil {
-		return nil, err
-	}
-	item := archive.Item{Image: img, Index: b.index}
-	if ref, err := reference.Parse(name); err == nil && ref.Digest == "" && !strings.HasPrefix(img.ID.Encoded(), strings.TrimPrefix(name, "sha256:")) {
+	item := archive.Item{Image: b.main, Index: b.index}
+	if ref, err := reference.Parse(name); err == nil && ref.Digest == "" && !strings.HasPrefix(b.main.ID.Encoded(), strings.TrimPrefix(name, "sha256:")) {
 		item.Names = []string{ref.Latest().String()}
 	}
-	return []archive.Item{item}, nil
+	return item, nil
 }
 
 func (e *Engine) tagsOf(ctx context.Context, repository reference.Ref) ([]archive.Item, error) {

@@ -25,6 +25,8 @@ import (
 type PushOptions struct {
 	// All pushes every tag of the repository.
 	All bool
+	// Platform pushes the image for it alone of a name that is for several; the zero Platform pushes all.
+	Platform oci.Platform
 	PushForm
 }
 
@@ -78,7 +80,7 @@ func (e *Engine) Push(ctx context.Context, name string, o PushOptions) ([]Pushed
 	}
 	var all []Pushed
 	for _, ref := range refs {
-		done, err := e.push(ctx, ref, o.PushForm)
+		done, err := e.push(ctx, ref, o)
 		if err != nil {
 			return all, fmt.Errorf("push %s: %w", ref.Familiar(), err)
 		}
@@ -124,16 +126,12 @@ func (e *Engine) pushable(ctx context.Context, ref reference.Ref, o PushOptions)
 	return refs, nil
 }
 
-func (e *Engine) push(ctx context.Context, ref reference.Ref, form PushForm) (Pushed, error) {
-	img, err := e.Resolve(ctx, ref.String(), PullNever)
+func (e *Engine) push(ctx context.Context, ref reference.Ref, o PushOptions) (Pushed, error) {
+	b, err := e.fromStore(ctx, ref.String(), o.Platform)
 	if err != nil {
 		return Pushed{}, err
 	}
-	b, err := e.withIndex(ctx, ref.String(), img)
-	if err != nil {
-		return Pushed{}, err
-	}
-	return e.pushBuilt(ctx, ref, b, form)
+	return e.pushBuilt(ctx, ref, b, o.PushForm)
 }
 
 // pushBuilt pushes one image, or the images of an index and then the index, under ref.

@@ -162,6 +162,11 @@ func (r Ref) suffix() string {
 	return s
 }
 
+// Official reports whether the name is one of those that Docker itself gives or checks.
+func (r Ref) Official() bool {
+	return r.Domain == defaultDomain && strings.HasPrefix(r.Path, officialPrefix)
+}
+
 // WithTag is r with another tag, without digest.
 func (r Ref) WithTag(tag string) (Ref, error) {
 	if !isTag(tag) {

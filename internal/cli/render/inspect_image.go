@@ -23,6 +23,17 @@ type ImageInspect struct {
 	GraphDriver   GraphDriver
 	RootFS        ImageRootFS
 	Metadata      ImageMetadata
+	// Origins is no field of docker's: what the image was called, here and in registries.
+	Origins []ImageOrigin
+}
+
+// ImageOrigin is a name of an image; Time and By are empty where only a registry's digest of it is known.
+type ImageOrigin struct {
+	Name     string
+	Digest   string `json:",omitempty"`
+	By       string `json:",omitempty"`
+	Time     string `json:",omitempty"`
+	Official bool
 }
 
 // ImageConfig is what a container of the image starts with. Unlike in the stored config, lists that are not set are shown
