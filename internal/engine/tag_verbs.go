@@ -8,10 +8,12 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"strata/internal/errdef"
 	"strata/internal/image"
+	"strata/internal/oci"
 	"strata/internal/reference"
 	"strata/internal/remote"
 )
@@ -118,7 +120,7 @@ func tagged(name string) (reference.Ref, error) {
 }
 
 // RemoveRemoteTag takes a tag away in its registry. Many registries remove a manifest with all its tags only: that is done
-// where there is no other tag, or with force. No store is needed.
+// where no other tag has it, alone or in an index, or with force. No store is needed.
 func RemoveRemoteTag(ctx context.Context, c *remote.Client, name string, force bool) error {
 	ref, err := tagged(name)
 	if err != nil {
@@ -132,23 +134,54 @@ func RemoveRemoteTag(ctx context.Context, c *remote.Client, name string, force b
 	if err != nil {
 		return err
 	}
-	all, err := RemoteTags(ctx, c, ref.Repository().String(), true)
+	others, err := tagsWith(ctx, c, ref, desc.Digest)
 	if err != nil {
 		return err
 	}
-	var others []string
-	for _, t := range all {
-		if t.Digest == desc.Digest && t.Tag != ref.Tag {
-			others = append(others, t.Tag)
-		}
-	}
 	if len(others) > 0 && !force {
-		err := fmt.Errorf("tag %s: its registry removes no single tag, and these stand for the same image: %s: %w", ref.Familiar(), strings.Join(others, ", "), errdef.ErrConflict)
-		return errdef.WithHint(err, "to remove the image with all these tags: strata tags rm --remote --force "+ref.Familiar())
+		err := fmt.Errorf("tag %s: its registry removes no single tag, and these have the same image: %s: %w", ref.Familiar(), strings.Join(others, ", "), errdef.ErrConflict)
+		return errdef.WithHint(err, "to remove the image from all of them: strata tags rm --remote --force "+ref.Familiar())
 	}
 	err = c.Remove(ctx, ref.WithDigest(desc.Digest))
 	if errors.Is(err, errdef.ErrUnsupported) {
 		err = errdef.WithHint(err, "docker's registry removes nothing unless it runs with REGISTRY_STORAGE_DELETE_ENABLED=true")
 	}
 	return err
+}
+
+// tagsWith lists the other tags of ref's repository that stand for the manifest d, or for an index that has it.
+func tagsWith(ctx context.Context, c *remote.Client, ref reference.Ref, d digest.Digest) ([]string, error) {
+	all, err := c.Tags(ctx, ref.Repository(), 0)
+	if err != nil {
+		return nil, err
+	}
+	has := make([]bool, len(all))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(askAtOnce)
+	for i, tag := range all {
+		if tag == ref.Tag || isReferrersTag(tag) {
+			continue
+		}
+		group.Go(func() error {
+			tagged, err := ref.WithTag(tag)
+			if err != nil {
+				return err
+			}
+			doc, err := c.Any(ctx, tagged)
+			if err != nil {
+				return err
+			}
+			links, err := oci.ParseLinks(doc.Raw)
+			has[i] = doc.Descriptor.Digest == d || slices.ContainsFunc(links.Manifests, func(m ocispec.Descriptor) bool { return m.Digest == d })
+			return err
+		})
+	}
+	err = group.Wait()
+	var tags []string
+	for i, tag := range all {
+		if has[i] {
+			tags = append(tags, tag)
+		}
+	}
+	return sortTags(tags), err
 }

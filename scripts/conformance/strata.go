@@ -121,7 +121,7 @@ func (s *strata) load(ctx context.Context, name, file string) error {
 		return err
 	}
 	defer f.Close()
-	loaded, err := s.engine.Load(ctx, f)
+	loaded, err := s.engine.Load(ctx, f, oci.Platform{})
 	if err != nil {
 		return err
 	}
