@@ -28,6 +28,7 @@ type bed struct {
 	registry *httptest.Server // on loopback, where BuildKit's bases come from
 	// distribution is the registry of pulls and pushes.
 	distribution *exec.Cmd
+	pulls        *httptest.Server // on loopback, for what is compared with the floor
 }
 
 // strata is the engine that all others are compared with.
@@ -135,8 +136,10 @@ func (b *bed) close() {
 	stop(b.dockerd)
 	stop(b.distribution)
 	b.buildkit.Stop()
-	if b.registry != nil {
-		b.registry.Close()
+	for _, server := range []*httptest.Server{b.registry, b.pulls} {
+		if server != nil {
+			server.Close()
+		}
 	}
 	if len(b.engines) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

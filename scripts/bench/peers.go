@@ -35,7 +35,7 @@ type peer struct {
 // peers are all, in the order of the columns.
 func (b *bed) peers() []peer {
 	return []peer{
-		{bareRuntime, b.bare}, {"docker", b.docker}, {"podman", b.podman}, {"buildah", b.buildah}, {"podman 5", b.podman5},
+		{floor, b.bottom}, {bareRuntime, b.bare}, {"docker", b.docker}, {"podman", b.podman}, {"buildah", b.buildah}, {"podman 5", b.podman5},
 		{"BuildKit", b.buildKit}, {exported, b.buildKitExport},
 	}
 }

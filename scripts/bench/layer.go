@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
+)
+
+// floor is what a row's work takes at least: the same bytes through the same kernel, with nothing around it.
+const floor = "floor"
+
+// bottom is the floor as an engine; what it does stands in the rows.
+func (b *bed) bottom(context.Context) (*engine, error) { return &engine{path: "sh"}, nil }
+
+// layerRows are about how layers come, lie and go.
+func layerRows() []workload {
+	return []workload{
+		pulled("pull of one layer of 170 MB, gzip", "gzip", 1, 1.5),
+		pulled("pull of one layer of 170 MB, zstd", "zstd", 1, 2),
+		pulled("pull of ten layers of 17 MB, gzip", "gzip", 10, 2),
+		{
+			name: "rmi of 100,000 files", limits: []limit{{most: 50 * time.Millisecond}}, rounds: 3, cold: true,
+			prepare: heap,
+			do: func(b *bed, e *engine) *task {
+				if e != b.strata() {
+					return nil
+				}
+				return &task{
+					before: func(ctx context.Context, _ int) error { return e.run(ctx, "import", b.dir+"/heap.tar", "bench/heap") },
+					run:    func(ctx context.Context) error { return e.run(ctx, "rmi", "bench/heap") },
+				}
+			},
+		},
+		{
+			name: "save of 245 MB", limits: []limit{{than: floor, ratio: 2}}, rounds: 5,
+			prepare: bulky,
+			do: func(b *bed, e *engine) *task {
+				out := b.dir + "/out.tar"
+				switch e.name {
+				case floor:
+					return &task{run: func(context.Context) error { return copySum(out, b.dir+"/bulk.tar") }}
+				case b.strata().name:
+					return &task{run: func(ctx context.Context) error { return e.run(ctx, "save", "-o", out, "bench/bulk") }}
+				}
+				return nil
+			},
+		},
+		{
+			name: "load of 245 MB", limits: []limit{{than: floor, ratio: 2}}, rounds: 5, cold: true,
+			prepare: bulky,
+			do: func(b *bed, e *engine) *task {
+				switch e.name {
+				case floor:
+					return &task{run: func(context.Context) error { return copySum(b.dir+"/in.tar", b.dir+"/bulk.tar") }}
+				case b.strata().name:
+					return &task{
+						before: func(ctx context.Context, _ int) error {
+							if err := e.run(ctx, "save", "-o", b.dir+"/saved.tar", "bench/bulk"); err != nil {
+								return err
+							}
+							return e.run(ctx, "rmi", "bench/bulk")
+						},
+						run: func(ctx context.Context) error { return e.run(ctx, "load", "-i", b.dir+"/saved.tar") },
+					}
+				}
+				return nil
+			},
+		},
+		{
+			name: "16 × run --rm IMG true at once", limits: []limit{{than: bareRuntime, ratio: 1.5}}, rounds: 5,
+			do: func(b *bed, e *engine) *task {
+				switch e.name {
+				case bareRuntime:
+					return repeated(e.start("true"), 8)
+				case b.strata().name:
+					return &task{run: func(ctx context.Context) error {
+						g, ctx := errgroup.WithContext(ctx)
+						for range 16 {
+							g.Go(func() error {
+								return exec.CommandContext(ctx, e.path, append(e.global, e.startArgs("true")...)...).Run()
+							})
+						}
+						return g.Wait()
+					}}
+				}
+				return nil
+			},
+		},
+		{
+			name: "layer of COPY . of 15,000 files and 270 MB", limits: []limit{{than: floor, ratio: 2}}, rounds: 3, cold: true,
+			prepare: func(ctx context.Context, b *bed) error {
+				if err := known(ctx, b); err != nil {
+					return err
+				}
+				return os.WriteFile(filepath.Join(b.context("source"), "only.Dockerfile"), []byte("FROM bench/base\nCOPY . /src\n"), 0o644)
+			},
+			do: func(b *bed, e *engine) *task {
+				dir := b.context("source")
+				switch e.name {
+				case floor:
+					return &task{run: func(ctx context.Context) error {
+						return exec.CommandContext(ctx, "sh", "-c", `tar -C "$1" -c . | sha256sum`, "sh", dir).Run()
+					}}
+				case b.strata().name:
+					return &task{run: func(ctx context.Context) error {
+						return e.run(ctx, "build", "-q", "--no-cache", "-f", dir+"/only.Dockerfile", "-t", "bench/only", dir)
+					}}
+				}
+				return nil
+			},
+		},
+	}
+}
+
+// pulled is the row of a pull from a registry on loopback until the image can be run. Its floor is inflating the blobs into
+// files; of zstd, which inflates faster than it is hashed, hashing and writing.
+func pulled(name, coding string, layers int, ratio float64) workload {
+	image := fmt.Sprintf("%s-%d", coding, layers)
+	return workload{
+		name: name, limits: []limit{{than: floor, ratio: ratio}, {than: "docker", ratio: 0.4}, {than: "podman", ratio: 0.4}}, rounds: 5, cold: true,
+		prepare: func(ctx context.Context, b *bed) error { return publish(ctx, b, image, coding, layers) },
+		do: func(b *bed, e *engine) *task {
+			ref := b.loopback() + "/" + image
+			gone := func(ctx context.Context, _ int) error {
+				_ = e.run(ctx, "rmi", ref) // in the first round it is not there
+				return nil
+			}
+			switch e.name {
+			case floor:
+				return &task{run: func(context.Context) error { return inflateAll(b, image) }}
+			case b.strata().name: // into a store of its own: in the other one the build cache has the layers
+				root := b.dir + "/pulled"
+				return &task{
+					before: func(context.Context, int) error { return os.RemoveAll(root) },
+					run:    func(ctx context.Context) error { return e.run(ctx, "--root", root, "pull", "-q", ref) },
+				}
+			case "docker":
+				return &task{before: gone, run: func(ctx context.Context) error { return e.run(ctx, "pull", "-q", ref) }}
+			case "podman":
+				return &task{before: gone, run: func(ctx context.Context) error { return e.run(ctx, "pull", "-q", "--tls-verify=false", ref) }}
+			}
+			return nil
+		},
+	}
+}
+
+// loopback is the address of the bed's registry, which begins when it is first asked for.
+func (b *bed) loopback() string {
+	if b.pulls == nil {
+		b.pulls = httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	}
+	return strings.TrimPrefix(b.pulls.URL, "http://")
+}
+
+// publish pushes an image of so many layers, 170 MB in all, and keeps its blobs as files for the floor.
+func publish(ctx context.Context, b *bed, image, coding string, layers int) error {
+	dir := b.context(image)
+	df := "FROM scratch\n"
+	for i := range layers {
+		if err := tree(filepath.Join(dir, fmt.Sprint(i)), 170_000_000/layers); err != nil {
+			return err
+		}
+		df += fmt.Sprintf("COPY %d /%d/\n", i, i)
+	}
+	if err := b.write(image, df+"CMD x\n"); err != nil {
+		return err
+	}
+	s, ref := b.strata(), b.loopback()+"/"+image
+	for _, args := range [][]string{
+		{"build", "-q", "-t", ref, dir}, {"push", "-q", "--compression", coding, ref}, {"save", "--format", "oci", "--compression", coding, "-o", b.dir + "/blobs.tar", ref}, {"rmi", ref},
+	} {
+		if err := s.run(ctx, args...); err != nil {
+			return err
+		}
+	}
+	blobs := filepath.Join(b.dir, "blobs-"+image)
+	if err := os.MkdirAll(blobs, 0o755); err != nil {
+		return err
+	}
+	return exec.CommandContext(ctx, "tar", "-C", blobs, "-xf", b.dir+"/blobs.tar").Run()
+}
+
+// tree makes a directory of files like those of an image: text and programs, that gzip halves.
+func tree(dir string, size int) error {
+	words := make([][]byte, 4096)
+	random := rand.NewChaCha8([32]byte{1})
+	for i := range words {
+		words[i] = make([]byte, 3+random.Uint64()%14)
+		_, _ = random.Read(words[i]) // never fails
+	}
+	for n := 0; size > 0; n++ {
+		text := make([]byte, 0, 24_000)
+		for len(text) < 22_000 {
+			text = append(text, words[random.Uint64()%uint64(len(words))]...)
+		}
+		sub := filepath.Join(dir, fmt.Sprintf("d%d", n/100))
+		if err := os.MkdirAll(sub, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(sub, fmt.Sprintf("f%d", n)), text, 0o644); err != nil {
+			return err
+		}
+		size -= len(text)
+	}
+	return nil
+}
+
+// inflateAll is the floor of a pull: each blob that is compressed, two at once, into a file.
+func inflateAll(b *bed, image string) error {
+	files, err := filepath.Glob(filepath.Join(b.dir, "blobs-"+image, "blobs/sha256/*"))
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	g.SetLimit(2)
+	for i, file := range files {
+		g.Go(func() error { return inflate(fmt.Sprintf("%s/inflated-%d", b.dir, i), file) })
+	}
+	return g.Wait()
+}
+
+func inflate(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	var r io.Reader
+	hash := false
+	if z, err := gzip.NewReader(in); err == nil {
+		r = z
+	} else if _, err := in.Seek(0, io.SeekStart); err != nil {
+		return err
+	} else if z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1)); err == nil {
+		defer z.Close()
+		r, hash = z, true
+	}
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	var w io.Writer = out
+	if hash {
+		w = io.MultiWriter(out, sha256.New())
+	}
+	_, err = io.Copy(w, r)
+	if errors.Is(err, zstd.ErrMagicMismatch) { // a manifest or a config
+		return nil
+	}
+	return err
+}
+
+// heap makes a tar of 100,000 small files.
+func heap(ctx context.Context, b *bed) error {
+	dir := b.context("heap")
+	for i := range 100 {
+		if err := grow(filepath.Join(dir, fmt.Sprintf("d%d", i)), 1000, 100); err != nil {
+			return err
+		}
+	}
+	return exec.CommandContext(ctx, "tar", "-C", dir, "-cf", b.dir+"/heap.tar", ".").Run()
+}
+
+// bulky imports an image of 245 MB.
+func bulky(ctx context.Context, b *bed) error {
+	if _, err := os.Stat(b.dir + "/bulk.tar"); err == nil {
+		return nil
+	}
+	dir := b.context("bulk")
+	if err := tree(dir, 245_000_000); err != nil {
+		return err
+	}
+	if err := exec.CommandContext(ctx, "tar", "-C", dir, "-cf", b.dir+"/bulk.tar", ".").Run(); err != nil {
+		return err
+	}
+	return b.strata().run(ctx, "import", b.dir+"/bulk.tar", "bench/bulk")
+}
+
+// copySum is the floor of a save and a load: cat into a file, and sha256.
+func copySum(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	_, err = io.Copy(io.MultiWriter(out, sha256.New()), in)
+	return err
+}
