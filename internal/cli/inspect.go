@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -168,13 +169,16 @@ func mountPoints(s *container.Store, rec container.Record) []render.MountPoint {
 	mounts := []render.MountPoint{}
 	for _, b := range rec.Host.Binds {
 		mounts = append(mounts, render.MountPoint{
-			Type: "bind", Source: b.Source, Destination: b.Destination, Mode: strings.TrimPrefix(bindMode(b), ":"), RW: !b.ReadOnly, Propagation: "rprivate",
+			Type: "bind", Source: b.Source, Destination: b.Destination, Mode: strings.TrimPrefix(bindMode(b), ":"), RW: !b.ReadOnly, Propagation: cmp.Or(b.Propagation, "rprivate"),
 		})
 	}
 	for _, v := range rec.Volumes {
 		mounts = append(mounts, render.MountPoint{
-			Type: "volume", Name: v.Name, Source: s.VolumePath(v.Name), Destination: v.Destination, Driver: "local", RW: true,
+			Type: "volume", Name: v.Name, Source: s.VolumePath(v.Name), Destination: v.Destination, Driver: "local", RW: !v.ReadOnly,
 		})
+	}
+	for _, m := range rec.Host.Images {
+		mounts = append(mounts, render.MountPoint{Type: "image", Name: m.Image, Destination: m.Destination})
 	}
 	return mounts
 }

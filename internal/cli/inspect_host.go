@@ -18,6 +18,7 @@ func hostConfigDocument(rec container.Record) render.HostConfig {
 		RestartPolicy: render.RestartPolicy{Name: cmp.Or(h.Restart.Name, "no"), MaximumRetryCount: h.Restart.MaxRetries},
 	}
 	doc.DNS, doc.DNSSearch, doc.DNSOptions = h.DNS, h.DNSSearch, h.DNSOptions
+	doc.VolumesFrom = h.VolumesFrom
 	accessDocument(&doc, h.Access)
 	r := h.Resources
 	doc.CPUShares, doc.Memory, doc.NanoCPUs, doc.MemorySwap, doc.MemoryReservation = r.CPUShares, r.Memory, r.NanoCPUs, r.MemorySwap, r.MemoryReservation

@@ -24,7 +24,7 @@ var laterFlags = map[string]string{
 	"start": "checkpoint checkpoint-dir",
 }
 
-const createOnly = "link-local-ip mount volume-driver volumes-from"
+const createOnly = "link-local-ip"
 
 // dockerShorthands are the one-letter forms of those.
 var dockerShorthands = map[string]string{"m": "memory", "q": "quiet", "c": "cpu-shares"}
@@ -45,7 +45,7 @@ var absentCommands = map[string]string{
 const noCluster = "strata runs the containers of one machine, without a cluster"
 
 // laterCommands are docker's commands that strata does not have yet.
-const laterCommands = "volume compose trust"
+const laterCommands = "compose trust"
 
 // flagName takes the flag's name out of pflag's message: "unknown flag: --x", "unknown shorthand flag: 'x' in -xy".
 func flagName(msg string) string {

@@ -21,6 +21,8 @@ import (
 type createFlags struct {
 	name, user, workdir, pull, cidfile, platform  string
 	env, envFiles, labels, binds, tmpfs           []string
+	mountSpecs, volumesFrom                       []string
+	volumeDriver                                  string
 	entrypoint                                    entrypointFlag
 	tty, stdin, readOnly, init, autoRemove, quiet bool
 
@@ -52,7 +54,10 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "set NAME=value, or take NAME from here")
 	fl.StringArrayVar(&f.envFiles, "env-file", nil, "read environment variables from a file")
 	fl.StringArrayVarP(&f.labels, "label", "l", nil, "set a label on the container")
-	fl.StringArrayVarP(&f.binds, "volume", "v", nil, "show a directory of the host in the container: HOST:CONTAINER[:ro]")
+	fl.StringArrayVarP(&f.binds, "volume", "v", nil, "show a volume or a directory of the host in the container: [NAME|HOST:]CONTAINER[:OPTIONS]")
+	fl.StringArrayVar(&f.mountSpecs, "mount", nil, "mount: type=bind|volume|tmpfs|image,source=…,target=…[,readonly…]")
+	fl.StringArrayVar(&f.volumesFrom, "volumes-from", nil, "mount what another container has: CONTAINER[:ro]")
+	fl.StringVar(&f.volumeDriver, "volume-driver", "", "driver of its volumes: local")
 	fl.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount a tmpfs: PATH[:OPTIONS]")
 	fl.Var(&f.entrypoint, "entrypoint", "replace the image's entrypoint")
 	fl.BoolVarP(&f.tty, "tty", "t", false, "give the container a terminal")
@@ -106,29 +111,8 @@ func (f *createFlags) options(a *app, cmd *cobra.Command, args []string) (engine
 	if err := f.network.options(&o); err != nil {
 		return o, usageError{err}
 	}
-	for _, spec := range f.binds {
-		b, err := container.ParseBind(spec)
-		if err != nil {
-			return o, usageError{err}
-		}
-		if b.Source == "" {
-			if o.Config.Volumes == nil {
-				o.Config.Volumes = map[string]struct{}{}
-			}
-			o.Config.Volumes[b.Destination] = struct{}{}
-			continue
-		}
-		o.Host.Binds = append(o.Host.Binds, b)
-	}
-	for _, spec := range f.tmpfs {
-		path, opts, _ := strings.Cut(spec, ":")
-		if !strings.HasPrefix(path, "/") {
-			return o, usagef("--tmpfs %q: the path in the container must be absolute", spec)
-		}
-		if o.Host.Tmpfs == nil {
-			o.Host.Tmpfs = map[string]string{}
-		}
-		o.Host.Tmpfs[path] = opts
+	if err := f.mounts(&o); err != nil {
+		return o, err
 	}
 	if f.tty && term.IsTerminal(int(os.Stdout.Fd())) {
 		if w, h, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
@@ -136,6 +120,26 @@ func (f *createFlags) options(a *app, cmd *cobra.Command, args []string) (engine
 		}
 	}
 	return o, nil
+}
+
+// mounts reads the flags that mount something.
+func (f *createFlags) mounts(o *engine.CreateOptions) error {
+	var m container.Mounts
+	for _, kind := range []struct {
+		specs []string
+		add   func(string) error
+	}{{f.binds, m.AddVolume}, {f.mountSpecs, m.AddMount}, {f.tmpfs, m.AddTmpfs}} {
+		for _, spec := range kind.specs {
+			if err := kind.add(spec); err != nil {
+				return usageError{err}
+			}
+		}
+	}
+	if f.volumeDriver != "" && f.volumeDriver != "local" {
+		return usageError{container.NoDriver(f.volumeDriver)}
+	}
+	o.Host.Binds, o.Host.Volumes, o.Host.Tmpfs, o.Host.Images, o.Host.VolumesFrom = m.Binds, m.Volumes, m.Tmpfs, m.Images, f.volumesFrom
+	return nil
 }
 
 // writeCidfile writes the id to a file that must not be there yet.

@@ -70,6 +70,7 @@ func (a *app) verbs() []verb {
 		{"info", "system", a.info},
 		{"system", "system", a.systemGroup},
 		{"version", "system", a.version},
+		{"volume", "run", a.volumeGroup},
 	}
 }
 

@@ -163,12 +163,19 @@ func (s *Store) mounts(rec Record, n nets, root *rootfs.Root) ([]specs.Mount, er
 		mounts = append(mounts, specs.Mount{Destination: initPath, Type: "bind", Source: program, Options: []string{"bind", "rprivate", "ro"}})
 	}
 	var users []specs.Mount
-	for _, v := range rec.Volumes {
-		data, err := s.fill(root, v)
+	for i, v := range rec.Volumes {
+		source, err := s.showVolume(rec, root, v, i)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("volume %s at %s: %w", v.Name, v.Destination, err)
 		}
-		users = append(users, specs.Mount{Destination: v.Destination, Type: "bind", Source: data, Options: []string{"rbind", "rprivate"}})
+		users = append(users, specs.Mount{Destination: v.Destination, Type: "bind", Source: source, Options: bindOptions(Bind{ReadOnly: v.ReadOnly})})
+	}
+	for i, m := range rec.Host.Images {
+		source, err := s.showImage(rec, m, i)
+		if err != nil {
+			return nil, fmt.Errorf("image %s at %s: %w", m.Image, m.Destination, err)
+		}
+		users = append(users, specs.Mount{Destination: m.Destination, Type: "bind", Source: source, Options: bindOptions(Bind{ReadOnly: true})})
 	}
 	for _, b := range rec.Host.Binds {
 		m, err := bindMount(b)
@@ -213,11 +220,18 @@ func bindMount(b Bind) (specs.Mount, error) {
 	if err != nil {
 		return specs.Mount{}, fmt.Errorf("bind source: %w", err)
 	}
-	options := []string{"rbind", "rprivate"}
+	return specs.Mount{Destination: b.Destination, Type: "bind", Source: b.Source, Options: bindOptions(b)}, nil
+}
+
+func bindOptions(b Bind) []string {
+	options := []string{"rbind", first(b.Propagation, "rprivate")}
+	if b.NonRecursive {
+		options[0] = "bind"
+	}
 	if b.ReadOnly {
 		options = append(options, "ro")
 	}
-	return specs.Mount{Destination: b.Destination, Type: "bind", Source: b.Source, Options: options}, nil
+	return options
 }
 
 // lastWins drops a mount that a later one at the same place would hide: what the user mounts replaces a default.

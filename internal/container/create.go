@@ -47,7 +47,7 @@ func (s *Store) Create(ctx context.Context, o CreateOptions) (Record, error) {
 	if err := s.names.locked(ctx, func() error { return s.reserve(&rec, o.Name) }); err != nil {
 		return Record{}, err
 	}
-	if err := s.publish(&rec); err != nil {
+	if err := s.publish(ctx, &rec); err != nil {
 		_ = s.forget(ctx, rec, true) // the first failure is the one to tell
 		return Record{}, err
 	}
@@ -119,21 +119,29 @@ func (s *Store) reserve(rec *Record, name string) (err error) {
 }
 
 // publish makes the container's directory, volumes and record.
-func (s *Store) publish(rec *Record) error {
+func (s *Store) publish(ctx context.Context, rec *Record) error {
 	if err := os.Mkdir(s.Dir(rec.ID), 0o710); err != nil {
 		return err
 	}
 	if err := s.keepSecrets(*rec); err != nil {
 		return err
 	}
-	for _, dest := range anonymous(*rec) {
-		name, err := s.newVolume(rec.ID)
-		if err != nil {
-			return err
+	return s.withVolumes(ctx, func() error {
+		for _, v := range rec.Host.Volumes {
+			if err := s.have(&v, rec.ID); err != nil {
+				return err
+			}
+			rec.Volumes = append(rec.Volumes, v)
 		}
-		rec.Volumes = append(rec.Volumes, Volume{Name: name, Destination: dest})
-	}
-	return s.put(*rec)
+		for _, dest := range anonymous(*rec) {
+			v := Volume{Destination: dest}
+			if err := s.have(&v, rec.ID); err != nil {
+				return err
+			}
+			rec.Volumes = append(rec.Volumes, v)
+		}
+		return s.put(*rec)
+	})
 }
 
 // put publishes the record, durably unless the container removes itself anyway.
@@ -153,6 +161,12 @@ func anonymous(rec Record) []string {
 	}
 	for dest := range rec.Host.Tmpfs {
 		taken[path.Clean(dest)] = true
+	}
+	for _, v := range rec.Host.Volumes {
+		taken[v.Destination] = true
+	}
+	for _, m := range rec.Host.Images {
+		taken[m.Destination] = true
 	}
 	var paths []string
 	for _, dest := range slices.Sorted(maps.Keys(rec.Config.Volumes)) {
@@ -277,6 +291,12 @@ func checkMounts(rec *Record) error {
 			return fmt.Errorf("bind %q: the source must be an absolute path: %w", b.Source, errdef.ErrInvalid)
 		}
 	}
+	for _, v := range rec.Host.Volumes {
+		dests = append(dests, v.Destination)
+	}
+	for _, m := range rec.Host.Images {
+		dests = append(dests, m.Destination)
+	}
 	for _, dest := range dests {
 		clean := path.Clean(dest)
 		if !path.IsAbs(dest) || clean == "/" {
@@ -323,7 +343,7 @@ func ParseBind(spec string) (Bind, error) {
 	case b.Source == "" || strings.Contains(b.Source, "/") && !filepath.IsAbs(b.Source):
 		return Bind{}, notAbsolute(spec, b.Source)
 	case !filepath.IsAbs(b.Source):
-		return Bind{}, fmt.Errorf("volume %q: named volumes: %w", spec, errdef.ErrUnsupported)
+		return bad("a path of the host must be absolute; a volume's name has letters, digits, dots, hyphens and underscores, at least two")
 	case !path.IsAbs(parts[1]) || b.Destination == "/":
 		return bad("the container path must be absolute and not '/'")
 	}
@@ -332,7 +352,9 @@ func ParseBind(spec string) (Bind, error) {
 			switch opt {
 			case "ro":
 				b.ReadOnly = true
-			case "rw", "rprivate":
+			case "rw":
+			case "private", "rprivate", "shared", "rshared", "slave", "rslave":
+				b.Propagation = opt
 			case "z", "Z", "cached", "delegated", "consistent":
 				// Labels for SELinux and hints for virtual machines: without these, as in docker, they say nothing.
 			default:
@@ -351,10 +373,8 @@ func (s *Store) forget(ctx context.Context, rec Record, volumes bool) error {
 		return err
 	}
 	if volumes {
-		for _, v := range rec.Volumes {
-			if err := s.removeVolume(v.Name); err != nil {
-				return err
-			}
+		if err := s.removeAnonymous(ctx, rec); err != nil {
+			return err
 		}
 	}
 	ctx = context.WithoutCancel(ctx) // an interrupted caller is not to leave half a container

@@ -45,7 +45,7 @@ func TestParseBind(t *testing.T) {
 		t.Errorf("%+v %v", b, err)
 	}
 	for spec, class := range map[string]error{
-		"a:b:c:d": errdef.ErrInvalid, "/a:/": errdef.ErrInvalid, "/a:b": errdef.ErrInvalid, "/a:/b:zz": errdef.ErrInvalid, "name:/b": errdef.ErrUnsupported, "x": errdef.ErrInvalid,
+		"a:b:c:d": errdef.ErrInvalid, "/a:/": errdef.ErrInvalid, "/a:b": errdef.ErrInvalid, "/a:/b:zz": errdef.ErrInvalid, "name:/b": errdef.ErrInvalid, "x": errdef.ErrInvalid,
 	} {
 		if _, err := ParseBind(spec); !errors.Is(err, class) {
 			t.Errorf("%q: %v", spec, err)

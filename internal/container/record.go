@@ -21,7 +21,7 @@ type Record struct {
 	Layers []oci.DiffID
 	Config Config
 	Host   HostConfig
-	// Volumes are the anonymous volumes made for this container.
+	// Volumes are the container's volumes: what it asked for, and what the image wants.
 	Volumes []Volume `json:",omitempty"`
 	// Stubs are the container paths of mount points that were made because the image lacks them. They are no change of
 	// the container's: a commit leaves them out.
@@ -67,6 +67,11 @@ type Runtime struct{ Name, Path string }
 // HostConfig is what of the host the container sees and uses.
 type HostConfig struct {
 	Binds []Bind `json:",omitempty"`
+	// Volumes are those asked for; [Record.Volumes] has them by name, with the image's.
+	Volumes []Volume     `json:",omitempty"`
+	Images  []ImageMount `json:",omitempty"`
+	// VolumesFrom are the containers whose volumes and binds were taken over, as they were named.
+	VolumesFrom []string `json:",omitempty"`
 	// Tmpfs maps a container path to mount options ("size=64m,mode=1777").
 	Tmpfs          map[string]string `json:",omitempty"`
 	ReadonlyRootfs bool
@@ -106,12 +111,22 @@ type Bind struct {
 	ReadOnly    bool
 	// CreateSource makes a missing source a directory, as docker's -v does and --mount does not.
 	CreateSource bool
+	// Propagation of mounts made later: "rprivate" when empty. NonRecursive leaves out what is mounted below the source.
+	Propagation  string `json:",omitempty"`
+	NonRecursive bool   `json:",omitempty"`
 }
 
-// Volume is an anonymous volume at a container path.
+// Volume is a volume at a container path.
 type Volume struct {
-	Name        string // 64 hex digits
+	Name        string // 64 hex digits of an anonymous one
 	Destination string
+	// Named: somebody gave it the name, or another container has it too, and so it stays when this container goes.
+	Named    bool   `json:",omitempty"`
+	ReadOnly bool   `json:",omitempty"`
+	NoCopy   bool   `json:",omitempty"` // the image's content is not copied in
+	Subpath  string `json:",omitempty"` // of the volume: what is shown
+	// New is what the volume is made with if it is not there.
+	New VolumeOptions `json:",omitzero"`
 }
 
 // Status is a container's state in docker's words.

@@ -1,11 +1,14 @@
 package container
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,31 +18,83 @@ import (
 	"strata/internal/rootfs"
 )
 
+// VolumeOptions are what a volume is made with.
+type VolumeOptions struct {
+	Labels map[string]string `json:",omitempty"`
+	// Options of the driver local: type, device and o, as mount(8) has them. Without any it is a directory of the store.
+	Options map[string]string `json:",omitempty"`
+}
+
 // volumeRecord stands beside a volume's data as volume.json.
 type volumeRecord struct {
 	Name      string
 	Anonymous bool
 	Container string // the one it was made for
 	Created   time.Time
+	VolumeOptions
 	// Filled says that the image's content at the mount point has been copied in: done once, at first use.
 	Filled bool
 }
 
-func (s *Store) volumeDir(name string) string {
-	return filepath.Join(s.opt.Place.Root, "volumes", name)
+// ValidVolume checks a volume's name by docker's rule.
+func ValidVolume(name string) error {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+	}
+	for i, r := range name {
+		if !plain(r) && (i == 0 || !strings.ContainsRune("_.-", r)) {
+			name = ""
+			break
+		}
+	}
+	if len(name) < 2 || len(name) > 200 {
+		return errdef.WithHint(fmt.Errorf("volume name is too short or includes invalid characters, only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed: %w", errdef.ErrInvalid),
+			"a directory of the host is given by an absolute path")
+	}
+	return nil
 }
 
-// newVolume makes an empty anonymous volume and returns its name.
-func (s *Store) newVolume(container string) (string, error) {
-	v := volumeRecord{Name: newID(), Anonymous: true, Container: container, Created: time.Now().UTC()}
-	if err := os.MkdirAll(filepath.Join(s.volumeDir(v.Name), "_data"), 0o755); err != nil {
-		return "", fmt.Errorf("volume: %w", err)
+func (s *Store) volumesDir() string { return filepath.Join(s.opt.Place.Root, "volumes") }
+
+func (s *Store) volumeDir(name string) string { return filepath.Join(s.volumesDir(), name) }
+
+// withVolumes runs fn while no volume can go: what fn finds there it can name in a record.
+func (s *Store) withVolumes(ctx context.Context, fn func() error) error {
+	if err := os.MkdirAll(s.volumesDir(), 0o711); err != nil {
+		return fmt.Errorf("volumes: %w", err)
 	}
-	if err := s.putVolume(v); err != nil {
-		return v.Name, err
+	l, err := atomicfile.LockExclusive(ctx, filepath.Join(s.volumesDir(), ".lock"))
+	if err != nil {
+		return err
 	}
-	s.emitVolume("create", v.Name)
-	return v.Name, nil
+	defer l.Unlock()
+	return fn()
+}
+
+// have makes the volume if it is not there, an anonymous one always. It is called in withVolumes.
+func (s *Store) have(v *Volume, container string) error {
+	rec := volumeRecord{Name: v.Name, Created: time.Now().UTC(), VolumeOptions: v.New}
+	if v.Name == "" {
+		rec.Name, rec.Anonymous, rec.Container = newID(), true, container
+		v.Name = rec.Name
+	} else if _, err := s.getVolume(v.Name); !errors.Is(err, errdef.ErrNotFound) {
+		return err
+	}
+	return s.makeVolume(rec)
+}
+
+func (s *Store) makeVolume(rec volumeRecord) error {
+	if err := checkDriver(rec.Options); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(s.volumeDir(rec.Name), "_data"), 0o755); err != nil {
+		return fmt.Errorf("volume: %w", err)
+	}
+	if err := s.putVolume(rec); err != nil {
+		return err
+	}
+	s.emitVolume("create", rec.Name)
+	return nil
 }
 
 func (s *Store) putVolume(v volumeRecord) error {
@@ -54,7 +109,7 @@ func (s *Store) getVolume(name string) (volumeRecord, error) {
 	var v volumeRecord
 	raw, err := os.ReadFile(filepath.Join(s.volumeDir(name), "volume.json"))
 	if errors.Is(err, os.ErrNotExist) {
-		return v, fmt.Errorf("volume %q: %w", name, errdef.ErrNotFound)
+		return v, &noSuchVolume{name}
 	}
 	if err == nil {
 		err = json.Unmarshal(raw, &v)
@@ -65,9 +120,15 @@ func (s *Store) getVolume(name string) (volumeRecord, error) {
 	return v, nil
 }
 
+// noSuchVolume has docker's exact words, which scripts look for.
+type noSuchVolume struct{ name string }
+
+func (e *noSuchVolume) Error() string { return "get " + e.name + ": no such volume" }
+func (e *noSuchVolume) Unwrap() error { return errdef.ErrNotFound }
+
 func (s *Store) removeVolume(name string) error {
-	if !validID(name) {
-		return fmt.Errorf("volume %q: %w", name, errdef.ErrInvalid)
+	if err := ValidVolume(name); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(s.volumeDir(name)); err != nil {
 		return err
@@ -76,25 +137,59 @@ func (s *Store) removeVolume(name string) error {
 	return nil
 }
 
-// fill copies what the image has at the volume's mount point into a volume that is used for the first time, and gives the
-// volume that directory's owner and mode. It returns the volume's data directory.
-func (s *Store) fill(root *rootfs.Root, vol Volume) (string, error) {
-	v, err := s.getVolume(vol.Name)
-	if err != nil {
-		return "", err
+// removeAnonymous removes those volumes of a container that were made for it, and that nobody else took over.
+func (s *Store) removeAnonymous(ctx context.Context, rec Record) error {
+	own := slices.DeleteFunc(slices.Clone(rec.Volumes), func(v Volume) bool { return v.Named })
+	if len(own) == 0 {
+		return nil
 	}
-	data := filepath.Join(s.volumeDir(vol.Name), "_data")
-	if v.Filled {
-		return data, nil
-	}
-	if err := s.copyUp(root, vol.Destination, data); err != nil {
-		return "", fmt.Errorf("volume at %s: %w", vol.Destination, err)
-	}
-	v.Filled = true
-	return data, s.putVolume(v)
+	return s.withVolumes(ctx, func() error {
+		users, err := s.volumeUsers()
+		if err != nil {
+			return err
+		}
+		for _, v := range own {
+			if slices.ContainsFunc(users[v.Name], func(id string) bool { return id != rec.ID }) {
+				continue
+			}
+			if err := s.removeVolume(v.Name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-func (s *Store) copyUp(root *rootfs.Root, from, data string) error {
+// fill copies what the image has at the volume's mount point into a volume that is used for the first time and is empty,
+// and gives the volume that directory's owner and mode.
+func (s *Store) fill(root *rootfs.Root, vol Volume, data string) error {
+	v, err := s.getVolume(vol.Name)
+	if err != nil || v.Filled || vol.NoCopy {
+		return err
+	}
+	entries, err := os.ReadDir(data)
+	if err != nil {
+		return err
+	}
+	users, err := s.volumeUsers()
+	if err != nil {
+		return err
+	}
+	if len(entries) == 0 {
+		beside := filepath.Join(s.volumeDir(vol.Name), "_fill")
+		if len(users[vol.Name]) > 1 {
+			beside = "" // another may have the directory mounted: it is filled in place
+		}
+		if err := s.copyUp(root, vol.Destination, data, beside); err != nil {
+			return err
+		}
+	}
+	v.Filled = true
+	return s.putVolume(v)
+}
+
+// copyUp fills data by way of a directory beside it: a copy that is cut short is begun anew. What is mounted at data is filled in place.
+func (s *Store) copyUp(root *rootfs.Root, from, data, beside string) error {
 	src, err := root.Open(from, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, errdef.ErrNotFound) || errors.Is(err, unix.ENOTDIR) {
 		return nil
@@ -103,12 +198,18 @@ func (s *Store) copyUp(root *rootfs.Root, from, data string) error {
 		return err
 	}
 	defer src.Close()
-	// A copy that was cut short is begun anew: nobody has used the volume yet.
-	if err := os.RemoveAll(data); err != nil {
+	o := rootfs.CopyOptions{IgnoreOwner: s.opt.SingleID, SkipOverlay: true}
+	if filepath.Dir(beside) != filepath.Dir(data) {
+		return rootfs.CopyTree(src, data, o)
+	}
+	if err := os.RemoveAll(beside); err != nil {
 		return err
 	}
-	if err := os.Mkdir(data, 0o755); err != nil {
+	if err := os.Mkdir(beside, 0o755); err != nil {
 		return err
 	}
-	return rootfs.CopyTree(src, data, rootfs.CopyOptions{IgnoreOwner: s.opt.SingleID, SkipOverlay: true})
+	if err := rootfs.CopyTree(src, beside, o); err != nil {
+		return err
+	}
+	return unix.Rename(beside, data) // the empty directory is replaced
 }

@@ -3,8 +3,11 @@ package container
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"strata/internal/errdef"
@@ -20,67 +23,149 @@ type VolumeUsage struct {
 	Links int
 	// Anonymous says that it was made for a container, and has no name that a person gave.
 	Anonymous bool
+	Created   time.Time
+	VolumeOptions
 }
 
-// youngVolume is how long a volume counts as used though no record names it: its container is just being made.
+// youngVolume is how long an anonymous volume counts as used though no record names it: its container is just being made.
 const youngVolume = time.Minute
 
 // VolumePath is the directory with a volume's data.
 func (s *Store) VolumePath(name string) string { return filepath.Join(s.volumeDir(name), "_data") }
 
-// Volumes lists the store's volumes.
+// volumeUsers lists the containers of each volume by id.
+func (s *Store) volumeUsers() (map[string][]string, error) {
+	records, err := s.records.All()
+	users := map[string][]string{}
+	for _, rec := range records {
+		for _, v := range rec.Volumes {
+			users[v.Name] = append(users[v.Name], rec.ID)
+		}
+	}
+	return users, err
+}
+
+// Volumes lists the store's volumes by name.
 func (s *Store) Volumes(ctx context.Context) ([]VolumeUsage, error) {
-	entries, err := os.ReadDir(filepath.Join(s.opt.Place.Root, "volumes"))
+	all, err := s.volumes(ctx)
+	for i, v := range all {
+		if all[i].Size, err = treeSize(s.VolumePath(v.Name)); err != nil {
+			return nil, err
+		}
+	}
+	return all, err
+}
+
+// ListVolumes is [Store.Volumes] without their sizes, which take time.
+func (s *Store) ListVolumes(ctx context.Context) ([]VolumeUsage, error) { return s.volumes(ctx) }
+
+func (s *Store) volumes(ctx context.Context) ([]VolumeUsage, error) {
+	entries, err := os.ReadDir(s.volumesDir())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	records, err := s.records.All()
+	users, err := s.volumeUsers()
 	if err != nil {
 		return nil, err
-	}
-	links := map[string]int{}
-	for _, rec := range records {
-		for _, v := range rec.Volumes {
-			links[v.Name]++
-		}
 	}
 	var all []VolumeUsage
 	for _, e := range entries {
 		v, err := s.getVolume(e.Name())
-		if errors.Is(err, errdef.ErrNotFound) {
+		if errors.Is(err, errdef.ErrNotFound) || !e.IsDir() {
 			continue // being made, or half removed
 		}
 		if err != nil {
 			return nil, err
 		}
-		size, err := treeSize(s.VolumePath(v.Name))
-		if err != nil {
-			return nil, err
-		}
+		links := len(users[v.Name])
 		all = append(all, VolumeUsage{
-			Name: v.Name, Size: size, Used: links[v.Name] > 0 || time.Since(v.Created) < youngVolume, Links: links[v.Name], Anonymous: v.Anonymous,
+			Name: v.Name, Used: links > 0 || v.Anonymous && time.Since(v.Created) < youngVolume, Links: links,
+			Anonymous: v.Anonymous, Created: v.Created, VolumeOptions: v.VolumeOptions,
 		})
 	}
 	return all, ctx.Err()
 }
 
-// RemoveUnusedVolumes removes the volumes that no container has, and gives their names and the bytes freed.
-func (s *Store) RemoveUnusedVolumes(ctx context.Context) (removed []string, freed int64, err error) {
-	all, err := s.Volumes(ctx)
+// Volume is one volume by its name.
+func (s *Store) Volume(ctx context.Context, name string) (VolumeUsage, error) {
+	all, err := s.volumes(ctx)
 	if err != nil {
-		return nil, 0, err
+		return VolumeUsage{}, err
 	}
 	for _, v := range all {
-		if v.Used {
-			continue
+		if v.Name == name {
+			return v, nil
 		}
-		if err := s.removeVolume(v.Name); err != nil {
-			return removed, freed, err
-		}
-		removed, freed = append(removed, v.Name), freed+v.Size
 	}
-	return removed, freed, nil
+	return VolumeUsage{}, &noSuchVolume{name}
+}
+
+// CreateVolume makes a volume, an anonymous one without a name, and gives its name. One that is there already stays as it is,
+// if it was made with the same options.
+func (s *Store) CreateVolume(ctx context.Context, name string, o VolumeOptions) (string, error) {
+	if name != "" {
+		if err := ValidVolume(name); err != nil {
+			return "", err
+		}
+	}
+	err := s.withVolumes(ctx, func() error {
+		old, err := s.getVolume(name)
+		switch {
+		case name == "":
+			v := Volume{New: o}
+			err = s.have(&v, "")
+			name = v.Name
+			return err
+		case errors.Is(err, errdef.ErrNotFound):
+			return s.makeVolume(volumeRecord{Name: name, Created: time.Now().UTC(), VolumeOptions: o})
+		case err == nil && fmt.Sprint(old.Options) != fmt.Sprint(o.Options):
+			return fmt.Errorf("a volume named %s exists, and was made with other options: %w", name, errdef.ErrConflict)
+		}
+		return err
+	})
+	return name, err
+}
+
+// RemoveVolume removes a volume that no container has.
+func (s *Store) RemoveVolume(ctx context.Context, name string) error {
+	return s.withVolumes(ctx, func() error {
+		if _, err := s.getVolume(name); err != nil {
+			return err
+		}
+		users, err := s.volumeUsers()
+		if err != nil {
+			return err
+		}
+		if ids := users[name]; len(ids) > 0 {
+			slices.Sort(ids)
+			return errdef.WithHint(fmt.Errorf("remove %s: volume is in use - [%s]: %w", name, strings.Join(ids, ", "), errdef.ErrConflict),
+				"remove what has it first: strata rm "+ShortID(ids[0]))
+		}
+		return s.removeVolume(name)
+	})
+}
+
+// RemoveUnusedVolumes removes the anonymous volumes that no container has, with all those with names too, and gives their names and
+// the bytes freed. keep, if not nil, spares some.
+func (s *Store) RemoveUnusedVolumes(ctx context.Context, all bool, keep func(VolumeUsage) bool) (removed []string, freed int64, err error) {
+	err = s.withVolumes(ctx, func() error {
+		volumes, err := s.Volumes(ctx)
+		if err != nil {
+			return err
+		}
+		for _, v := range volumes {
+			if v.Used || !v.Anonymous && !all || keep != nil && keep(v) {
+				continue
+			}
+			if err := s.removeVolume(v.Name); err != nil {
+				return err
+			}
+			removed, freed = append(removed, v.Name), freed+v.Size
+		}
+		return nil
+	})
+	return removed, freed, err
 }

@@ -42,6 +42,16 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (container.Record,
 	if err != nil {
 		return container.Record{}, err
 	}
+	for i, m := range o.Host.Images {
+		shown, err := e.Resolve(ctx, m.Image, o.Pull)
+		if err != nil {
+			return container.Record{}, err
+		}
+		o.Host.Images[i].Layers = shown.Config.RootFS.DiffIDs
+	}
+	if err := mountsOfOthers(ctx, s, &o.Host); err != nil {
+		return container.Record{}, err
+	}
 	return s.Create(ctx, container.CreateOptions{
 		Name:        o.Name,
 		ImageName:   o.Image,
@@ -51,6 +61,18 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (container.Record,
 		Config:      o.Config,
 		Host:        o.Host,
 	})
+}
+
+// mountsOfOthers takes over the volumes of the containers that --volumes-from names.
+func mountsOfOthers(ctx context.Context, s *container.Store, h *container.HostConfig) error {
+	m := container.Mounts{Binds: h.Binds, Volumes: h.Volumes}
+	for _, spec := range h.VolumesFrom {
+		if err := m.AddFrom(spec, func(name string) (container.Record, error) { return s.Lookup(ctx, name) }); err != nil {
+			return err
+		}
+	}
+	h.Binds, h.Volumes = m.Binds, m.Volumes
+	return nil
 }
 
 // imageFor finds a new container's image. One that only an index knows gets a record: what a container is made of, lists name.

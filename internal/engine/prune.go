@@ -16,7 +16,7 @@ import (
 type PruneOptions struct {
 	// All takes every image without a container and the whole build cache, not only untagged images and what no image shares.
 	All bool
-	// Volumes takes volumes that no container has.
+	// Volumes takes anonymous volumes that no container has.
 	Volumes bool
 }
 
@@ -40,7 +40,7 @@ func (e *Engine) Prune(ctx context.Context, o PruneOptions) (PruneReport, error)
 		if err != nil {
 			return r, err
 		}
-		removed, freed, err := s.RemoveUnusedVolumes(ctx)
+		removed, freed, err := s.RemoveUnusedVolumes(ctx, false, nil)
 		r.Volumes, r.Freed = removed, r.Freed+freed
 		if err != nil {
 			return r, err

@@ -93,6 +93,11 @@ func (e *Engine) roots(ctx context.Context) (roots, cached map[string]bool, err 
 		for _, id := range rec.Layers {
 			roots[image.LayerName(id)] = true
 		}
+		for _, m := range rec.Host.Images {
+			for _, id := range m.Layers {
+				roots[image.LayerName(id)] = true
+			}
+		}
 	}
 	cached = map[string]bool{}
 	cache, err := e.cache()
