@@ -107,7 +107,8 @@ type BuildResult struct {
 	// Notes tell what came of imported and exported caches.
 	Notes []string
 
-	cache *builtCache
+	cache   *builtCache
+	looking []chan []dockerfile.Warning
 }
 
 // Build builds a Dockerfile's target into the store and names it.
@@ -146,9 +147,11 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) (BuildResult, error)
 	all, err := e.buildAll(ctx, o, in, &res)
 	res.Notes = res.cache.notes()
 	if err != nil {
+		res.await()
 		return res, err
 	}
 	b, err := e.assemble(ctx, o, all)
+	res.await()
 	if err != nil {
 		return res, err
 	}
@@ -187,10 +190,10 @@ func (e *Engine) buildOne(ctx context.Context, o BuildOptions, in *build.Context
 		return nil, nil, err
 	}
 	res.cache.image = append(res.cache.image, cfg.RootFS.DiffIDs...)
+	res.meanwhile(func() []dockerfile.Warning { return e.checkCommand(ctx, plan, cfg) })
 	if err := e.layers.Sync(ctx); err != nil {
 		return nil, nil, err
 	}
-	res.warn(e.checkCommand(ctx, plan, cfg))
 	return cfg, plan.Annotations, nil
 }
 
@@ -201,6 +204,20 @@ func (res *BuildResult) warn(more []dockerfile.Warning) {
 			res.Warnings = append(res.Warnings, w)
 		}
 	}
+}
+
+// meanwhile looks for warnings beside what is still to do; await waits for them.
+func (res *BuildResult) meanwhile(look func() []dockerfile.Warning) {
+	found := make(chan []dockerfile.Warning, 1)
+	res.looking = append(res.looking, found)
+	go func() { found <- look() }()
+}
+
+func (res *BuildResult) await() {
+	for _, found := range res.looking {
+		res.warn(<-found)
+	}
+	res.looking = nil
 }
 
 func (e *Engine) execute(ctx context.Context, plan *build.Plan, o BuildOptions, in *build.Context, res *BuildResult) (*oci.Image, error) {
