@@ -54,7 +54,8 @@ func (o Options) read(parts ...string) string {
 func Run(ctx context.Context, o Options) []Check {
 	var all []Check
 	for _, check := range []func(context.Context, Options) Check{
-		kernel, namespaces, ids, seccomp, overlay, runtimeFound, steps, cgroups, store, runDirectory, nested, clock,
+		kernel, nested, namespaces, appArmor, ids, seccomp, fileSystem, executable, overlay, runtimeFound, steps, cgroups, networks, store,
+		runDirectory, runtimeDir, linger, clock,
 	} {
 		if ctx.Err() != nil {
 			break

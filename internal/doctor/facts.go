@@ -128,6 +128,10 @@ func filesystem(dir string) string {
 		return "f2fs"
 	case unix.NFS_SUPER_MAGIC:
 		return "nfs"
+	case unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, 0xff534d42: // the last is cifs
+		return "cifs"
+	case unix.FUSE_SUPER_MAGIC:
+		return "fuse"
 	case 0x2fc12fc1:
 		return "zfs"
 	}

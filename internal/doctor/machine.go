@@ -50,10 +50,7 @@ func ids(_ context.Context, o Options) Check {
 	if !plain() {
 		return ok(name, "all, as root")
 	}
-	uid := os.Geteuid()
-	if userns.Active() {
-		uid = int(userns.Idmap().UIDs[0].Outside)
-	}
+	uid := outside()
 	fix := userns.GrantLine()
 	uids, gids := userns.Granted(uid, o.path("etc/subuid"), o.path("etc/subgid"))
 	if len(uids) == 0 || len(gids) == 0 {

@@ -68,13 +68,26 @@ func overlay(_ context.Context, o Options) Check {
 	}
 	defer os.RemoveAll(probe)
 	if err := tryOverlay(probe); err != nil {
-		fix := errdef.Hint(err)
-		if fix == "" {
-			fix = "export STRATA_ROOT=<a directory on ext4, xfs or btrfs>"
-		}
-		return fail(name, fmt.Sprintf("a mount on the file system of %s: %v", dir, err), fix)
+		return noOverlay(name, dir, err)
 	}
 	return ok(name, "works on the file system of "+dir)
+}
+
+// noOverlay tells what is done instead: no blocker, but slower.
+func noOverlay(name, dir string, err error) Check {
+	fix := errdef.Hint(err)
+	switch {
+	case fix != "":
+	case errors.Is(err, errdef.ErrDenied) && InContainer("/"):
+		fix = "start the surrounding container with --privileged, or with --device /dev/fuse and the package fuse-overlayfs in it"
+	default:
+		fix = "export STRATA_ROOT=<a directory on ext4, xfs or btrfs>   (or: sudo apt-get install fuse-overlayfs)"
+	}
+	instead := "files are copied instead, which takes longer"
+	if _, missing := exec.LookPath("fuse-overlayfs"); missing == nil && unix.Access("/dev/fuse", unix.R_OK|unix.W_OK) == nil {
+		instead = "fuse-overlayfs is used instead"
+	}
+	return warn(name, fmt.Sprintf("%s: a mount on the file system of %s: %v", instead, dir, err), fix)
 }
 
 // tryOverlay mounts an overlay in dir, writes through it, and removes what lies below: the three things that layers need.
@@ -108,6 +121,12 @@ func tryOverlay(dir string) error {
 
 func runtimeFound(ctx context.Context, o Options) Check {
 	const name = "runtime"
+	if o.Runtime == "" && userns.MustEnter() {
+		return fail(name, "a plain user without user namespaces can start no container; COPY, pull and push work", "strata run …   (says what would allow it)")
+	}
+	if o.Runtime == "" && mount.Private(func() error { return nil }) != nil {
+		return byChroot(name)
+	}
 	r, err := runtime.Find(o.Runtime)
 	if err != nil {
 		fix := errdef.Hint(err)
@@ -121,6 +140,15 @@ func runtimeFound(ctx context.Context, o Options) Check {
 		return fail(name, err.Error(), "make bin/strata-runc   (or install runc)")
 	}
 	return ok(name, fmt.Sprintf("%s (%s)", r.Path, version))
+}
+
+// byChroot is the runtime of a place without namespaces.
+func byChroot(name string) Check {
+	r, err := runtime.FindChroot()
+	if err != nil {
+		return fail(name, err.Error(), "make bin/strata-chroot")
+	}
+	return warn(name, r.Path+": nothing can be mounted here, so containers are held by chroot alone", "start the surrounding container with --privileged, or run strata outside of it")
 }
 
 // steps tells how build steps are run, and whether containers get their system call filter compiled.
