@@ -21,7 +21,7 @@ import (
 type createFlags struct {
 	name, user, workdir, pull, cidfile, platform  string
 	env, envFiles, labels, binds, tmpfs           []string
-	mountSpecs, volumesFrom                       []string
+	mountSpecs, volumesFrom, attach               []string
 	volumeDriver                                  string
 	entrypoint                                    entrypointFlag
 	tty, stdin, readOnly, init, autoRemove, quiet bool
@@ -66,6 +66,7 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.init, "init", false, "run an init that forwards signals and reaps processes")
 	fl.BoolVar(&f.autoRemove, "rm", false, "remove the container and its anonymous volumes when it ends")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress of a pull")
+	fl.StringArrayVarP(&f.attach, "attach", "a", nil, "attach to these only: stdin, stdout, stderr")
 	f.resources.add(cmd)
 	f.network.add(cmd)
 	f.host.add(cmd)
@@ -162,7 +163,6 @@ func (a *app) run() *cobra.Command {
 	var f createFlags
 	var detach, sigProxy bool
 	var detachKeys string
-	var attach []string
 	cmd := &cobra.Command{
 		Use:   "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
 		Short: "Create a container of an image and run a command in it",
@@ -179,10 +179,10 @@ func (a *app) run() *cobra.Command {
 			if detachKeys, err = a.detachKeys(detachKeys); err != nil {
 				return err
 			}
-			if detach && len(attach) > 0 {
+			if detach && len(f.attach) > 0 {
 				return usagef("conflicting options: --attach and --detach")
 			}
-			streams, err := a.chosenStreams(attach, f.stdin)
+			streams, err := a.chosenStreams(f.attach, f.stdin)
 			if err != nil {
 				return err
 			}
@@ -204,7 +204,6 @@ func (a *app) run() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringArrayVarP(&attach, "attach", "a", nil, "attach to these only: stdin, stdout, stderr")
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "run in the background and print the container's id")
 	cmd.Flags().StringVar(&detachKeys, "detach-keys", "", "keys that detach: ctrl-p,ctrl-q unless given")
 	cmd.Flags().BoolVar(&sigProxy, "sig-proxy", true, "pass signals on to the container's process")
@@ -326,6 +325,11 @@ func (a *app) create() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			streams, err := a.chosenStreams(f.attach, f.stdin)
+			if err != nil {
+				return err
+			}
+			o.Config.AttachStdin, o.Config.AttachStdout, o.Config.AttachStderr = streams.In != nil, streams.Out != nil, streams.Err != nil
 			shown := a.missingImage(f.quiet)
 			return runFailure(a.with(cmd.Context(), func(e *engine.Engine) error {
 				rec, err := a.createContainer(cmd.Context(), e, o, f.cidfile, shown)

@@ -17,7 +17,7 @@ import (
 // hostFlags are those flags of run and create that say what of the machine a container reaches.
 type hostFlags struct {
 	groups, devices, deviceRules, capAdd, capDrop, security, ulimits, sysctls, annotations, secrets []string
-	labelFiles, logOpts                                                                             []string
+	labelFiles, logOpts, addHosts                                                                   []string
 	ipc, pid, uts, cgroupns, userns, cgroupParent, logDriver, runtime, stopSignal                   string
 	shm                                                                                             sizeFlag
 	oomScore, stopTimeout                                                                           int
@@ -37,6 +37,7 @@ func (f *hostFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.sysctls, "sysctl", nil, "set a kernel parameter of its namespaces: NAME=VALUE")
 	fl.StringArrayVar(&f.annotations, "annotation", nil, "tell the runtime NAME=VALUE")
 	fl.StringArrayVar(&f.secrets, "secret", nil, "show a secret below /run/secrets and nowhere else: id=NAME[,src=FILE|,env=VARIABLE]")
+	fl.StringArrayVar(&f.addHosts, "add-host", nil, "line of its /etc/hosts: HOST:IP or HOST=IP; host-gateway is this machine")
 	fl.StringArrayVar(&f.labelFiles, "label-file", nil, "read labels from a file")
 	fl.Var(&f.shm, "shm-size", "size of /dev/shm; 64m unless given")
 	fl.StringVar(&f.ipc, "ipc", "", "IPC namespace: private, shareable, none, host, or container:NAME")
@@ -88,6 +89,16 @@ func (f *hostFlags) read(cmd *cobra.Command, o *engine.CreateOptions) error {
 // parse reads the flags that have a language of their own.
 func (f *hostFlags) parse(o *engine.CreateOptions) (err error) {
 	a := &o.Host.Access
+	for _, s := range f.addHosts {
+		h, err := addedHost(s)
+		if err != nil {
+			return usageError{err}
+		}
+		if strings.HasSuffix(s, hostGateway) { // known when it starts
+			h.IP = hostGateway
+		}
+		o.Host.ExtraHosts = append(o.Host.ExtraHosts, h.Name+":"+h.IP)
+	}
 	for _, s := range f.devices {
 		if runtime.IsDeviceName(s) {
 			a.CDI = append(a.CDI, s)
