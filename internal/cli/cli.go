@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"strata/internal/cli/render"
 	"strata/internal/config"
@@ -130,7 +131,11 @@ func (a *app) enter(ctx context.Context) error {
 	if !userns.MustEnter() {
 		return nil
 	}
-	err := userns.Enter(ctx, userns.EnterOptions{Root: a.opts.Root, Run: a.opts.Run})
+	o := userns.EnterOptions{Root: a.opts.Root, Run: a.opts.Run}
+	if f, ok := a.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		o.Notice = a.notice // a program that reads our output has no use for it; doctor tells it to all
+	}
+	err := userns.Enter(ctx, o)
 	if errors.Is(err, errdef.ErrDenied) {
 		a.opts.Refused = err // much works without a namespace: what does not says so
 		return nil

@@ -234,10 +234,9 @@ func (e *Engine) execute(ctx context.Context, plan *build.Plan, o BuildOptions, 
 		deps.Sink = platformSink(deps.Sink, plan.Platform)
 	}
 	s := &steps{e: e}
-	n := &stepNetworks{e: e}
-	deps.Run, deps.Network = s.run, n.take
+	deps.Run = s.run
 	cfg, err := build.Execute(ctx, plan, deps)
-	return cfg, errors.Join(err, s.close(), n.close())
+	return cfg, errors.Join(err, s.close())
 }
 
 // resolver finds the images that a Dockerfile names in the store.
