@@ -152,6 +152,25 @@ func (s *Store) Remake(ctx context.Context, id oci.DiffID) error {
 	return s.replace(ctx, g, m)
 }
 
+// Unpack makes a directory of a layer that is kept as a tar, for where that cannot be mounted. Whoever has it mounted
+// keeps what he has.
+func (s *Store) Unpack(ctx context.Context, id oci.DiffID) error {
+	if err := s.hold(ctx, id); err != nil {
+		return err
+	}
+	r, err := s.Tar(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	g, m, err := s.stageTar(ctx, r, id, formDir)
+	if err != nil {
+		return err
+	}
+	defer g.discard()
+	return s.replace(ctx, g, m)
+}
+
 // Replace puts the layer that the tar makes in the place of what stands under its name. The tar must be of diffID id:
 // errdef.ErrCorrupt.
 func (s *Store) Replace(ctx context.Context, tar io.Reader, id oci.DiffID) (Meta, error) {

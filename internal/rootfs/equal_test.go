@@ -3,6 +3,7 @@ package rootfs_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -80,8 +81,9 @@ func (m *mixture) of(id oci.DiffID) *layer.Store {
 	}
 	return m.tars
 }
-func (m *mixture) Place(id oci.DiffID) (layer.Place, error) { return m.of(id).Place(id) }
-func (m *mixture) Stat(id oci.DiffID) (layer.Meta, error)   { return m.of(id).Stat(id) }
+func (m *mixture) Place(id oci.DiffID) (layer.Place, error)        { return m.of(id).Place(id) }
+func (m *mixture) Unpack(ctx context.Context, id oci.DiffID) error { return m.of(id).Unpack(ctx, id) }
+func (m *mixture) Stat(id oci.DiffID) (layer.Meta, error)          { return m.of(id).Stat(id) }
 
 func compareForms(t *testing.T, forms []form, stack [][]byte, dir string) error {
 	plain, err := os.MkdirTemp(dir, "plain-")

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -89,4 +90,63 @@ func TestLayerTwice(t *testing.T) {
 			return err
 		}))
 	}
+}
+
+// elsewhere has its images, until they are unpacked, on a file system that they cannot be mounted from.
+type elsewhere struct {
+	*layer.Store
+	dir string
+}
+
+func (e *elsewhere) Place(id oci.DiffID) (layer.Place, error) {
+	p, err := e.Store.Place(id)
+	if err != nil || p.Dir != "" {
+		return p, err
+	}
+	for _, name := range []*string{&p.Image, &p.Tar} {
+		raw, err := os.ReadFile(*name)
+		if err != nil {
+			return p, err
+		}
+		*name = filepath.Join(e.dir, filepath.Base(*name))
+		if err := os.WriteFile(*name, raw, 0o600); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// TestUnpackedWhereNothingMounts holds that a layer that came as a tar to where it cannot be mounted becomes a directory.
+func TestUnpackedWhereNothingMounts(t *testing.T) {
+	layers, _ := tarStore(t)
+	dir, err := os.MkdirTemp("/dev/shm", "strata-test-")
+	if err != nil {
+		t.Skipf("no tmpfs: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := rootfs.TryTarForm(t.Context(), dir); !errors.Is(err, errdef.ErrUnsupported) {
+		t.Skipf("images can be mounted from /dev/shm: %v", err)
+	}
+	var raw bytes.Buffer
+	w := tar.NewWriter(&raw)
+	must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "dir/file", Mode: 0o640, ModTime: time.Unix(7, 0)}))
+	must(t, w.Close())
+	whole := bytes.Clone(raw.Bytes())
+	m, err := layers.Ingest(t.Context(), &raw, "")
+	must(t, err)
+	lower, err := rootfs.New(&elsewhere{layers, dir}, filepath.Join(t.TempDir(), "fixups"), rootfs.Options{}).Lower([]oci.DiffID{m.DiffID})
+	must(t, err)
+	if st, err := os.Stat(filepath.Join(lower[0], "dir/file")); err != nil || st.ModTime().Unix() != 7 {
+		t.Errorf("%v %v", st, err)
+	}
+	if now, err := layers.Stat(m.DiffID); err != nil || now.Form != "dir" {
+		t.Errorf("form %q: %v", now.Form, err)
+	}
+	r, err := layers.Tar(t.Context(), m.DiffID)
+	must(t, err)
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, whole) {
+		t.Errorf("another tar: %v", err)
+	}
+	must(t, layers.Check(t.Context(), m.DiffID, layer.Full))
 }

@@ -10,7 +10,7 @@ import (
 
 	"strata/internal/errdef"
 	"strata/internal/layer"
-	"strata/internal/oci"
+	"strata/internal/mount"
 )
 
 // TryTarForm makes a layer in tar form in the directory dir, mounts it and reads a file of it: what this kernel, this
@@ -42,11 +42,16 @@ func TryTarForm(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	lower, err := New(layers, filepath.Join(dir, "fixups"), Options{}).Lower([]oci.DiffID{meta.DiffID})
+	place, err := layers.Place(meta.DiffID)
 	if err != nil {
 		return err
 	}
-	got, err := os.ReadFile(filepath.Join(lower[0], name))
+	m, err := mount.Erofs(place.Image, place.Tar)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	got, err := os.ReadFile(filepath.Join(inMount(m), name))
 	if err == nil && string(got) != content {
 		err = fmt.Errorf("a file in an EROFS image has %q, not %q", got, content)
 	}

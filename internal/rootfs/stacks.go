@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/errdef"
 	"strata/internal/layer"
 	"strata/internal/mount"
 	"strata/internal/oci"
@@ -20,6 +22,8 @@ type Layers interface {
 	// Place says where the layer's tree lies.
 	Place(id oci.DiffID) (layer.Place, error)
 	Stat(id oci.DiffID) (layer.Meta, error)
+	// Unpack makes a directory of a layer whose tree lies in an image.
+	Unpack(ctx context.Context, id oci.DiffID) error
 }
 
 // Options say what this process may do.
@@ -95,12 +99,9 @@ func (s *Stacks) learn(id oci.DiffID) (*known, error) {
 	}
 	k := &known{dir: place.Dir, root: meta.Root, opaque: meta.Opaque}
 	if place.Dir == "" {
-		if k.mounted, err = mount.Erofs(place.Image, place.Tar); err != nil {
+		if err := s.reach(id, place, k); err != nil {
 			return nil, fmt.Errorf("layer %s: %w", id, err)
 		}
-		// The mount is nowhere. Its root is reached through its descriptor, by every thread of this process in whatever
-		// namespace it is; "/." has even lstat see the directory rather than the link in /proc.
-		k.dir = fmt.Sprintf("/proc/self/fd/%d/.", k.mounted.Fd())
 	}
 	if len(meta.Implicit) > 0 {
 		k.implicit = make(map[string]bool, len(meta.Implicit))
@@ -110,6 +111,28 @@ func (s *Stacks) learn(id oci.DiffID) (*known, error) {
 	}
 	return k, nil
 }
+
+// reach mounts a layer's image. Where that cannot be, on a store that came here from elsewhere, the layer is unpacked for good.
+func (s *Stacks) reach(id oci.DiffID, place layer.Place, k *known) (err error) {
+	k.mounted, err = mount.Erofs(place.Image, place.Tar)
+	if errors.Is(err, errdef.ErrUnsupported) || errors.Is(err, errdef.ErrDenied) {
+		if uerr := s.layers.Unpack(context.Background(), id); uerr != nil {
+			return errors.Join(err, uerr)
+		}
+		place, err = s.layers.Place(id)
+		k.dir = place.Dir
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	k.dir = inMount(k.mounted)
+	return nil
+}
+
+// inMount is the root of a mount that is nowhere. It is reached through its descriptor, by every thread of this process in
+// whatever namespace it is; "/." has even lstat see the directory rather than the link in /proc.
+func inMount(m *os.File) string { return fmt.Sprintf("/proc/self/fd/%d/.", m.Fd()) }
 
 func (s *Stacks) stack(ids []oci.DiffID) ([]*known, error) {
 	stack := make([]*known, len(ids))

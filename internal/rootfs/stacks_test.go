@@ -1,6 +1,8 @@
 package rootfs_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,7 +30,8 @@ func newFake(t *testing.T) *fake { return &fake{t, t.TempDir(), map[oci.DiffID]l
 func (f *fake) Place(id oci.DiffID) (layer.Place, error) {
 	return layer.Place{Dir: filepath.Join(f.dir, id.Hex())}, nil
 }
-func (f *fake) Stat(id oci.DiffID) (layer.Meta, error) { return f.metas[id], nil }
+func (f *fake) Unpack(context.Context, oci.DiffID) error { return errors.ErrUnsupported }
+func (f *fake) Stat(id oci.DiffID) (layer.Meta, error)   { return f.metas[id], nil }
 
 // add makes a layer of directories "name mode" ("name implicit" for one without an entry, "name opaque" also), and
 // whiteouts "name whiteout".

@@ -162,13 +162,18 @@ func pulled(name, coding string, layers int, ratio float64) workload {
 // loopback is the address of the bed's registry, which begins when it is first asked for.
 func (b *bed) loopback() string {
 	if b.pulls == nil {
-		b.pulls = httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+		// On the disk: what this process holds would count as its children's, whose memory is measured.
+		b.pulls = httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)),
+			registry.WithBlobHandler(registry.NewDiskBlobHandler(b.dir+"/pulls"))))
 	}
 	return strings.TrimPrefix(b.pulls.URL, "http://")
 }
 
 // publish pushes an image of so many layers, 170 MB in all, and keeps its blobs as files for the floor.
 func publish(ctx context.Context, b *bed, image, coding string, layers int) error {
+	if err := os.MkdirAll(b.dir+"/pulls", 0o755); err != nil {
+		return err
+	}
 	dir := b.context(image)
 	df := "FROM scratch\n"
 	for i := range layers {
