@@ -248,9 +248,14 @@ func TestCommitOfOverlay(t *testing.T) {
 }
 
 func TestSealing(t *testing.T) {
+	for form, o := range map[string]layer.Options{"dir": options(), "tar": tarForm()} {
+		t.Run(form, func(t *testing.T) { sealing(t, o) })
+	}
+}
+
+func sealing(t *testing.T, o layer.Options) {
 	boot := filepath.Join(t.TempDir(), "boot_id")
 	must(t, os.WriteFile(boot, []byte("first\n"), 0o600))
-	o := options()
 	o.BootIDPath = boot
 	s, root := open(t, o)
 	raw := archive(t, entry(tar.TypeReg, "a", "x"))

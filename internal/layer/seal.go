@@ -30,16 +30,23 @@ func (s *Store) Sync(ctx context.Context) error {
 }
 
 func (s *Store) seal(ctx context.Context, todo map[oci.DiffID]bool) error {
+	few := true // files: no layer is a directory of many
 	for id := range todo {
 		m, err := s.stat(id)
 		if m.Sealed || errors.Is(err, errdef.ErrNotFound) {
 			delete(todo, id) // another process has done it, or has removed it
+			continue
 		}
+		few = few && m.Form == formTar
 	}
 	if len(todo) == 0 {
 		return nil
 	}
-	if err := s.flush(); err != nil {
+	flush := s.flush
+	if few {
+		flush = func() error { return s.flushEach(todo) }
+	}
+	if err := flush(); err != nil {
 		return err
 	}
 	for id := range todo {
@@ -48,10 +55,10 @@ func (s *Store) seal(ctx context.Context, todo map[oci.DiffID]bool) error {
 			return err
 		}
 	}
-	return s.flush()
+	return flush()
 }
 
-// flush writes all of the store's file system to the disk: layers are thousands of files.
+// flush writes all of the store's file system to the disk: layers are thousands of files, as directories.
 func (s *Store) flush() error {
 	dir, err := os.Open(s.dir)
 	if err != nil {
