@@ -21,6 +21,7 @@ if [ "${1-}" = --real ]; then
 	want dockerd docker.io
 	want runc runc
 	want docker-registry docker-registry
+	want nginx nginx-light
 	want npm npm
 fi
 if [ "${1-}" = --bench ]; then

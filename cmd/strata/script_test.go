@@ -32,6 +32,7 @@ func TestScriptsReal(t *testing.T) {
 	if os.Getenv("STRATA_TEST_REAL") == "" {
 		t.Skip("needs the package registries: run make test-real")
 	}
+	t.Run("registries", testRegistries)
 	b := newBed(t)
 	t.Run("tutorial", func(t *testing.T) { testTutorial(t, b) })
 	runScripts(t, "testdata/real", b)
