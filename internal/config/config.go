@@ -29,7 +29,6 @@ type Config struct {
 	DNS      DNS               `toml:"dns"`
 	Security Security          `toml:"security"`
 	Devices  Devices           `toml:"devices"`
-	Network  Network           `toml:"network"`
 	Transfer Transfer          `toml:"transfer"`
 
 	origins map[string]string // by key: the file that set it
@@ -63,22 +62,10 @@ type Devices struct {
 	CDIDirs []string `toml:"cdi-dirs"`
 }
 
-// Network is how networks are made.
-type Network struct {
-	// AddressPools are where the addresses of new networks come from.
-	AddressPools []Pool `toml:"address-pools"`
-}
-
 // Transfer is what pulls and pushes take of a network.
 type Transfer struct {
 	MaxConcurrent int    `toml:"max-concurrent"` // connections that carry blobs at a time; 0 is the usual number
 	LimitRate     string `toml:"limit-rate"`     // bytes a second of all of them together: "10m"; "" is no bound
-}
-
-// Pool is a range of addresses from which networks are cut.
-type Pool struct {
-	Base string `toml:"base"` // "10.20.0.0/16"
-	Size int    `toml:"size"` // the length of each network's prefix: 24
 }
 
 // Default is what holds where no file says anything.

@@ -103,7 +103,7 @@ func text(v reflect.Value) string {
 	}
 	var parts []string
 	for i := range v.Len() {
-		parts = append(parts, strings.Trim(fmt.Sprint(v.Index(i).Interface()), "{}"))
+		parts = append(parts, fmt.Sprint(v.Index(i).Interface()))
 	}
 	return strings.Join(parts, ", ")
 }

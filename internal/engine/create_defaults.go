@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"strata/internal/config"
 	"strata/internal/container"
@@ -24,6 +26,9 @@ func (e *Engine) complete(o *CreateOptions) error {
 		return err
 	}
 	if o.Host.Runtime, err = chosenRuntime(c, o.Runtime); err != nil {
+		return err
+	}
+	if err := addDNS(c, &o.Host); err != nil {
 		return err
 	}
 	if err := addUlimits(c, &o.Host.Access); err != nil {
@@ -77,6 +82,27 @@ func chosenRuntime(c *config.Config, name string) (container.Runtime, error) {
 		return container.Runtime{}, err
 	}
 	return container.Runtime{Name: name, Path: r.Path}, nil
+}
+
+// addDNS says whom a container asks for names, where no flag does. One that shares another's network asks whom that one does.
+func addDNS(c *config.Config, h *container.HostConfig) error {
+	for _, server := range c.DNS.Servers {
+		if _, err := netip.ParseAddr(server); err != nil {
+			return c.Fault("dns.servers", fmt.Errorf("%s is not an ip address: %w", server, errdef.ErrInvalid))
+		}
+	}
+	if strings.HasPrefix(h.Network, "container:") {
+		return nil
+	}
+	for _, d := range []struct {
+		own  *[]string
+		file []string
+	}{{&h.DNS, c.DNS.Servers}, {&h.DNSSearch, c.DNS.Search}, {&h.DNSOptions, c.DNS.Options}} {
+		if len(*d.own) == 0 {
+			*d.own = d.file
+		}
+	}
+	return nil
 }
 
 // addUlimits adds the limits that no flag names.
