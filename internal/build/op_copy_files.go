@@ -132,6 +132,10 @@ func (c *copier) mkdir(dir string, mode uint32) error {
 	if marked(dir) {
 		return fmt.Errorf("destination %q: layers cannot hold names that begin with .wh.: %w", dir, errdef.ErrInvalid)
 	}
+	err := c.wayFree(dir)
+	if err != nil {
+		return fmt.Errorf("destination %q: %w", dir, err)
+	}
 	made, err := c.to.MkdirAll(dir, mode, c.uid, c.gid)
 	if err != nil {
 		return fmt.Errorf("destination %q: %w", dir, err)

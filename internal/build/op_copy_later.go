@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/errdef"
 	"strata/internal/layer"
 	"strata/internal/rootfs"
 )
@@ -208,6 +209,23 @@ func (c *copier) hasLater(target string) (bool, error) {
 	}
 	key, err := c.laterKey(target)
 	return c.later.files[key] != nil, err
+}
+
+// wayFree fails where a directory would stand at or below a file that goes into the layer later.
+func (c *copier) wayFree(dir string) error {
+	if c.later == nil || len(c.later.files) == 0 {
+		return nil
+	}
+	real, err := c.to.Landing(dir)
+	if err != nil {
+		return err
+	}
+	for p := strings.Trim(real, "/"); p != "" && p != "."; p = path.Dir(p) {
+		if c.later.files[p] != nil {
+			return fmt.Errorf("/%s is a file: cannot copy a directory to what is none: %w", p, errdef.ErrConflict)
+		}
+	}
+	return nil
 }
 
 // sourceFile is a file of a source tree whose end must be that of the file that was listed.
