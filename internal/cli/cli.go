@@ -124,6 +124,13 @@ func (a *app) open(ctx context.Context) (*engine.Engine, error) {
 // notice tells the user about the machine.
 func (a *app) notice(text string) { fmt.Fprintln(a.err, "strata: "+render.Clean(text)) }
 
+// watched says whether somebody sits at a terminal who is to be told what will not work. A program that reads our output
+// has no use for it; doctor tells it to all.
+func (a *app) watched() bool {
+	f, ok := a.err.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // enter makes this process the (possibly namespaced) root that all verbs on the store run as. For a plain user it
 // starts the program anew inside the namespace and does not return.
 func (a *app) enter(ctx context.Context) error {
@@ -132,8 +139,8 @@ func (a *app) enter(ctx context.Context) error {
 		return nil
 	}
 	o := userns.EnterOptions{Root: a.opts.Root, Run: a.opts.Run}
-	if f, ok := a.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		o.Notice = a.notice // a program that reads our output has no use for it; doctor tells it to all
+	if a.watched() {
+		o.Notice = a.notice
 	}
 	err := userns.Enter(ctx, o)
 	if errors.Is(err, errdef.ErrDenied) {

@@ -193,13 +193,13 @@ func parseMAC(s string) (string, error) {
 }
 
 // defaultNetwork fills in the network of a container that asked for none. Where containers cannot have one of their own
-// that is said once for each command: what runs then shares the machine's.
+// what runs shares the machine's, and whoever sits at the terminal is told so.
 func (a *app) defaultNetwork(e *engine.Engine, o *engine.CreateOptions) {
 	if o.Host.Network != "" {
 		return
 	}
 	name, why := e.DefaultNetwork()
-	if why != nil {
+	if why != nil && a.watched() {
 		fmt.Fprintf(a.err, "strata: note: the container shares this machine's network: %v\n", why)
 		if hint := errdef.Hint(why); hint != "" {
 			fmt.Fprintf(a.err, "  %s\n", hint)
