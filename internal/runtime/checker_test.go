@@ -194,7 +194,9 @@ func TestRealConfig(t *testing.T) {
 	for name, change := range map[string]func(p *runtime.Params){
 		"root": func(*runtime.Params) {},
 		"user": func(p *runtime.Params) {
-			p.Process.UID, p.Process.GID, p.Process.Groups = 1000, 100, []uint32{7, 100}
+			if !p.SingleID { // where there is no other user
+				p.Process.UID, p.Process.GID, p.Process.Groups = 1000, 100, []uint32{7, 100}
+			}
 			p.Process.Caps, p.Process.NoNewPrivileges = runtime.BuildCaps(), true
 		},
 		"bounded": func(p *runtime.Params) {
