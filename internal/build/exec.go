@@ -36,6 +36,16 @@ type Stacks interface {
 	Changes(ids []oci.DiffID, m rootfs.Mount, temp string) (rootfs.Changes, error)
 }
 
+// StepNetwork is the network of one step.
+type StepNetwork struct {
+	// Path is the file of its namespace; "" is this machine's network.
+	Path string
+	// Servers are the name servers there, if they are others than this machine's.
+	Servers []string
+	// Release gives it back.
+	Release func()
+}
+
 // Deps is what execution works with and where.
 type Deps struct {
 	// CacheDir holds the build cache.
@@ -53,6 +63,10 @@ type Deps struct {
 	Stacks Stacks
 	// Run runs the bundle's container id to its end and removes it; code is its exit status. It kills it when ctx ends.
 	Run func(ctx context.Context, id, bundle string, stdout, stderr *os.File) (code int, err error)
+
+	// Network lends a step a network of its own; rights says that the step may change what it is lent. Nil: steps have this
+	// machine's.
+	Network func(ctx context.Context, rights bool) (StepNetwork, error)
 
 	// Caches are the directories of RUN --mount=type=cache.
 	Caches *CacheMounts

@@ -123,7 +123,12 @@ func (o *runOp) process(ctx context.Context, t *mounted, more *mounts, out *grap
 	if _, err := t.root.MkdirAll(o.run.Cwd, 0o755, 0, 0); err != nil {
 		return fmt.Errorf("working directory: %w", err)
 	}
-	mounts, stubs, err := o.network(t)
+	lent, err := o.lend(ctx)
+	if err != nil {
+		return fmt.Errorf("the step's network: %w", err)
+	}
+	defer lent.Release()
+	mounts, stubs, err := o.network(t, lent)
 	if err != nil {
 		return err
 	}
@@ -148,7 +153,7 @@ func (o *runOp) process(ctx context.Context, t *mounted, more *mounts, out *grap
 			UID: user.UID, GID: user.GID, Groups: user.Groups, Caps: runtime.BuildCaps(), Rlimits: o.run.Options.Ulimits,
 		},
 		RootPath: t.target(), Hostname: hostname, Mounts: mounts,
-		HostNetwork: o.run.Network != "none", Seccomp: true, Privileged: o.run.Insecure,
+		HostNetwork: o.run.Network != "none" && lent.Path == "", NetworkPath: lent.Path, Seccomp: true, Privileged: o.run.Insecure,
 		ShmSize: o.run.Options.ShmSize, Resources: o.run.Options.Resources, CgroupPath: o.run.Options.cgroup(id),
 		Rootless: o.x.deps.Userns, SingleID: o.x.deps.SingleID,
 	})
@@ -224,9 +229,31 @@ func (o *runOp) env(user runtime.User) []string {
 	return env
 }
 
+// lend gives the step its network. One that asked for none has none, one that asked for the host's has that.
+func (o *runOp) lend(ctx context.Context) (StepNetwork, error) {
+	if o.run.Network == "none" || o.run.Network == "host" || o.x.deps.Network == nil {
+		return StepNetwork{Release: func() {}}, nil
+	}
+	return o.x.deps.Network(ctx, o.run.Insecure)
+}
+
+// serversOf puts servers in the place of those of a resolv.conf.
+func serversOf(conf string, servers []string) string {
+	var b strings.Builder
+	for _, s := range servers {
+		b.WriteString("nameserver " + s + "\n")
+	}
+	for line := range strings.Lines(conf) {
+		if !strings.HasPrefix(line, "nameserver") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
 // network gives the mounts for name resolution, and the mount points that the tree must have for these and for the
 // kernel's file systems.
-func (o *runOp) network(t *mounted) ([]specs.Mount, []rootfs.Stub, error) {
+func (o *runOp) network(t *mounted, lent StepNetwork) ([]specs.Mount, []rootfs.Stub, error) {
 	stubs := []rootfs.Stub{{Path: "/proc", Dir: true}, {Path: "/sys", Dir: true}, {Path: "/dev", Dir: true}}
 	files := map[string]string{"/etc/hosts": "127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n" + o.run.Options.hosts(), "/etc/resolv.conf": ""}
 	if o.run.Network != "none" {
@@ -235,6 +262,9 @@ func (o *runOp) network(t *mounted) ([]specs.Mount, []rootfs.Stub, error) {
 			return nil, nil, fmt.Errorf("the host's name servers: %w", err)
 		}
 		files["/etc/resolv.conf"] = string(raw)
+		if len(lent.Servers) > 0 {
+			files["/etc/resolv.conf"] = serversOf(string(raw), lent.Servers)
+		}
 	}
 	var mounts []specs.Mount
 	for _, dest := range []string{"/etc/hosts", "/etc/resolv.conf"} {

@@ -59,7 +59,7 @@ func (a *app) build() *cobra.Command {
 	fl.StringArrayVar(&f.labels, "label", nil, "set a label on the image")
 	fl.StringArrayVar(&f.secrets, "secret", nil, "give RUN --mount=type=secret a value: id=NAME[,src=FILE|,env=VAR]")
 	fl.StringArrayVar(&f.agents, "ssh", nil, "give RUN --mount=type=ssh an agent: default or NAME[=SOCKET]")
-	fl.StringVar(&f.network, "network", "host", "network of RUN steps: host or none")
+	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default (one of their own), host or none")
 	fl.StringVar(&f.ca, "ca", "", "certificates that RUN steps trust while they run: host takes this machine's, else a PEM file")
 	fl.StringVar(&f.progress, "progress", "auto", "show progress as auto, tty, plain, rawjson or quiet")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the image's id")
@@ -235,7 +235,7 @@ func (f *buildFlags) options(a *app, path string) (engine.BuildOptions, error) {
 	case "host", "default", "none":
 		o.Network = f.network
 	default:
-		return o, usageError{errdef.WithHint(fmt.Errorf("network %q: %w", f.network, errdef.ErrUnsupported), "use --network host or --network none")}
+		return o, usageError{errdef.WithHint(fmt.Errorf("network %q: %w", f.network, errdef.ErrUnsupported), "use --network default, host or none")}
 	}
 	o.NoCache = f.noCache
 	if f.ca != "" {

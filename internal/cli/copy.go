@@ -23,7 +23,7 @@ func (a *app) carrier(cmd *cobra.Command, title string, quiet bool, needsStore b
 	if err != nil {
 		return err
 	}
-	c := engine.Carrier{Client: engine.Registries(), Sink: display}
+	c := engine.Carrier{Client: engine.RegistriesFor(a.opts), Sink: display}
 	if !needsStore {
 		return errors.Join(fn(c), display.Close())
 	}
@@ -38,11 +38,15 @@ func (a *app) imageCopy() *cobra.Command {
 	var o engine.ImageCopyOptions
 	var platform string
 	var quiet, referrers bool
+	var limits func() error
 	cmd := &cobra.Command{
 		Use:   "copy [OPTIONS] SOURCE DESTINATION",
 		Short: "Copy an image between registries, archives, directories and stores",
 		Args:  exactly(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := limits(); err != nil {
+				return err
+			}
 			from, err := engine.ParsePlace(args[0])
 			if err != nil {
 				return err
@@ -68,6 +72,7 @@ func (a *app) imageCopy() *cobra.Command {
 	fl.StringVar(&platform, "platform", "", "copy the image for OS/ARCH[/VARIANT] alone, not all of them")
 	fl.BoolVar(&referrers, "referrers", true, "copy signatures, inventories and whatever else refers to the image")
 	fl.BoolVarP(&quiet, "quiet", "q", false, "print the digest only")
+	limits = a.transferFlags(cmd)
 	return cmd
 }
 

@@ -16,12 +16,16 @@ func (a *app) imageSync() *cobra.Command {
 	var o engine.SyncOptions
 	var platform string
 	var quiet, referrers bool
+	var limits func() error
 	cmd := &cobra.Command{
 		Use:   "sync [OPTIONS] LIST [FILE.tar]",
 		Short: "Copy many images between registries, or through one archive to where no network leads",
 		Args:  between(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var err error
+			err := limits()
+			if err != nil {
+				return err
+			}
 			if o.Platform, err = oci.ParsePlatform(platform); err != nil {
 				return usageError{err}
 			}
@@ -35,6 +39,7 @@ func (a *app) imageSync() *cobra.Command {
 	fl.StringVar(&platform, "platform", "", "copy the images for OS/ARCH[/VARIANT] alone, not all of them")
 	fl.BoolVar(&referrers, "referrers", true, "copy signatures, inventories and whatever else refers to the images")
 	fl.BoolVarP(&quiet, "quiet", "q", false, "print digests only")
+	limits = a.transferFlags(cmd)
 	return cmd
 }
 

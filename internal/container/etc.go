@@ -151,6 +151,12 @@ func usableServers(h HostConfig) []string {
 	return nil
 }
 
+// UsableServers are those of this machine's name servers that a container can ask itself.
+func UsableServers() []string { return usableServers(HostConfig{}) }
+
+// MachineServers are all of this machine's name servers.
+func MachineServers() []string { return parseResolv(hostFile("/etc/resolv.conf")).servers }
+
 func onLoopback(server string) bool {
 	ip := net.ParseIP(server)
 	return ip == nil || ip.IsLoopback()

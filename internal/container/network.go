@@ -175,7 +175,7 @@ func (v *supervision) resolve(ctx context.Context) error {
 		return nil
 	}
 	stop, err := v.s.opt.Networks.Resolve(ctx, v.net.sandbox, v.rec.ID, network.ResolveOptions{
-		Servers: v.rec.Host.DNS, Machine: func() []string { return parseResolv(hostFile("/etc/resolv.conf")).servers },
+		Servers: v.rec.Host.DNS, Machine: MachineServers,
 	})
 	if err == nil {
 		v.resolver.stop = stop

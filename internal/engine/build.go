@@ -234,9 +234,10 @@ func (e *Engine) execute(ctx context.Context, plan *build.Plan, o BuildOptions, 
 		deps.Sink = platformSink(deps.Sink, plan.Platform)
 	}
 	s := &steps{e: e}
-	deps.Run = s.run
+	n := &stepNetworks{e: e}
+	deps.Run, deps.Network = s.run, n.take
 	cfg, err := build.Execute(ctx, plan, deps)
-	return cfg, errors.Join(err, s.close())
+	return cfg, errors.Join(err, s.close(), n.close())
 }
 
 // resolver finds the images that a Dockerfile names in the store.

@@ -55,6 +55,15 @@ func Registries() *remote.Client {
 	return remote.New(remote.Options{UserAgent: userAgent})
 }
 
+// RegistriesFor is the client of an engine with these options: it keeps the bounds on transfers, and tells the sink when a
+// registry makes it wait. It needs no store.
+func RegistriesFor(o Options) *remote.Client {
+	if o.Sink == nil {
+		o.Sink = progress.Discard
+	}
+	return (&Engine{opts: o}).registries()
+}
+
 const userAgent = "strata"
 
 // InsecureRegistries is Registries that also takes plain HTTP, and certificates that nobody vouches for.

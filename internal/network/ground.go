@@ -24,7 +24,23 @@ import (
 func (s *Store) groundFile() string { return filepath.Join(s.opt.Run, "ground") }
 
 // ground opens the namespace in which the bridges stand, made if there is none.
-func (s *Store) ground() (*os.File, error) {
+func (s *Store) ground() (f *os.File, err error) {
+	err = outside(func() (err error) {
+		f, err = s.findGround()
+		return err
+	})
+	return f, err
+}
+
+// outside runs fn on a thread that is in no private mount namespace, even if the caller's is: what fn mounts all see, and what it
+// starts holds no mount of anybody's.
+func outside(fn func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	return <-done
+}
+
+func (s *Store) findGround() (*os.File, error) {
 	if f, err := s.openGround(); err == nil {
 		return f, nil
 	}
@@ -95,7 +111,11 @@ func (s *Store) egress(ctx context.Context) error {
 		return err
 	}
 	ground.Close()
-	out, err := s.startPasta(ctx)
+	var out string
+	err = outside(func() (err error) {
+		out, err = s.startPasta(ctx)
+		return err
+	})
 	if err != nil && wayOut() {
 		return errdef.WithHint(fmt.Errorf("pasta: %w: %s: %w", err, out, errdef.ErrUnavailable), "run with --network host, or --network none")
 	}

@@ -294,3 +294,42 @@ func TestSlowDrip(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSpooledTLS holds that ranges come over connections of their own from a server that speaks HTTP/2 too, while other
+// requests use that.
+func TestSpooledTLS(t *testing.T) {
+	blob := random(12 << 20)
+	s := &ranges{blob: blob}
+	var mu sync.Mutex
+	spoken := map[string]string{} // protocol by method
+	host := newAuthority(t).serveTLS(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		spoken[r.Method] = r.Proto
+		mu.Unlock()
+		if r.Method == http.MethodGet {
+			s.ServeHTTP(w, r)
+		}
+	}), time.Now().Add(time.Hour), false)
+	c, ref, desc := newClient(t, hosts(t, host, "skip_verify = true")), parse(t, host+"/app"), descriptor(blob)
+	part, err := content.OpenPartials(t.TempDir(), "").Take(t.Context(), desc.Digest, desc.Size, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer part.Close()
+	for range 2 { // HTTP/2 is set up by the first request
+		if _, err := c.HasBlob(t.Context(), ref, desc.Digest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := c.Spooled(t.Context(), ref, desc, part, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, blob) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	if spoken[http.MethodHead] != "HTTP/2.0" || spoken[http.MethodGet] != "HTTP/1.1" {
+		t.Errorf("spoken: %v", spoken)
+	}
+}

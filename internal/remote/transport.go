@@ -52,6 +52,13 @@ func newTransport(settings *tls.Config, dial time.Duration, apart bool) *http.Tr
 	if dial == 0 {
 		dial = dialTimeout
 	}
+	settings = settings.Clone() // http.Transport writes into it what it offers; nil stays nil
+	if apart {
+		if settings == nil {
+			settings = &tls.Config{} //nolint:gosec // versions: Go's
+		}
+		settings.NextProtos = []string{"http/1.1"}
+	}
 	t := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: dial, KeepAlive: 15 * time.Second}).DialContext,
