@@ -163,7 +163,7 @@ func (s *strata) build(ctx context.Context, c *testCase) (r result, message stri
 
 // options are the case's for strata.
 func (c *testCase) options() (engine.BuildOptions, error) {
-	o := engine.BuildOptions{Context: c.dir, Name: "Dockerfile", BuildArgs: map[string]*string{}, Labels: map[string]string{}, Secrets: map[string][]byte{}, Network: "host", Pull: engine.PullNever}
+	o := engine.BuildOptions{Context: c.dir, Name: "Dockerfile", BuildArgs: map[string]*string{}, Labels: map[string]string{}, Secrets: map[string][]byte{}, Network: "none", Pull: engine.PullNever}
 	err := c.flags(func(flag, value string) error {
 		k, v, _ := strings.Cut(value, "=")
 		switch flag {
