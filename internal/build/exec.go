@@ -48,8 +48,9 @@ type StepNetwork struct {
 
 // Deps is what execution works with and where.
 type Deps struct {
-	// CacheDir holds the build cache.
+	// CacheDir holds the build cache. Durable flushes its entries as they are kept.
 	CacheDir string
+	Durable  bool
 	// LogDir gets a file for each step that ran, with all that it wrote. Empty: none is kept.
 	LogDir string
 	// RunDir is for bundles; made when needed, on a tmpfs where there is one.
@@ -122,6 +123,7 @@ func Execute(ctx context.Context, plan *Plan, d Deps) (*oci.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	cache.Durable = d.Durable
 	x := &executor{plan: plan, deps: d, hold: h, steps: map[*Step]*graph.Vertex{}, last: map[*Stage]*graph.Vertex{}, shown: map[string]*graph.Vertex{}}
 	x.leaks = newLeaks(&d)
 	defer x.close()

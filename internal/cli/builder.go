@@ -17,26 +17,44 @@ import (
 	"strata/internal/errdef"
 )
 
-// cacheCap reads STRATA_BUILD_CACHE_MAX: a size, a part of the disk ("20%"), or "none".
+// cacheCap is the bound on the build cache that STRATA_BUILD_CACHE_MAX sets, else strata.toml: a size, a part of the disk
+// ("20%"), or "none".
 func cacheCap() (engine.CacheCap, error) {
 	const name = "STRATA_BUILD_CACHE_MAX"
-	value := strings.TrimSpace(os.Getenv(name))
-	if value == "" {
-		return engine.CacheCap{}, nil
+	if value := os.Getenv(name); value != "" {
+		limit, err := parseCap(value)
+		if err != nil {
+			err = usagef("%s=%q: %w", name, value, err)
+		}
+		return limit, err
 	}
-	if value == "none" || value == "0" {
+	c, err := config.Load()
+	if err != nil {
+		return engine.CacheCap{}, err
+	}
+	limit, err := parseCap(c.Store.BuildCacheMax)
+	return limit, c.Fault("store.build-cache-max", err)
+}
+
+func parseCap(value string) (engine.CacheCap, error) {
+	bad := fmt.Errorf("want a size, a percentage of the disk, or none: %w", errdef.ErrInvalid)
+	value = strings.TrimSpace(value)
+	switch value {
+	case "":
+		return engine.CacheCap{}, nil
+	case "none", "0":
 		return engine.CacheCap{None: true}, nil
 	}
 	if part, ok := strings.CutSuffix(value, "%"); ok {
 		n, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
 		if err != nil || !(n > 0 && n <= 100) {
-			return engine.CacheCap{}, usagef("%s=%q: want a size, a percentage of the disk, or none", name, value)
+			return engine.CacheCap{}, bad
 		}
 		return engine.CacheCap{Percent: n}, nil
 	}
 	n, err := config.ParseSize(value)
 	if err != nil || n <= 0 {
-		return engine.CacheCap{}, usagef("%s=%q: want a size, a percentage of the disk, or none", name, value)
+		return engine.CacheCap{}, bad
 	}
 	return engine.CacheCap{Bytes: n}, nil
 }

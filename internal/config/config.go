@@ -30,8 +30,15 @@ type Config struct {
 	Security Security          `toml:"security"`
 	Devices  Devices           `toml:"devices"`
 	Transfer Transfer          `toml:"transfer"`
+	Store    Store             `toml:"store"`
 
 	origins map[string]string // by key: the file that set it
+}
+
+// Store says how what is kept lies on the disk. The environment wins: STRATA_DURABLE and STRATA_BUILD_CACHE_MAX.
+type Store struct {
+	Durable       string `toml:"durable"`         // end, always or never
+	BuildCacheMax string `toml:"build-cache-max"` // "20g", "15%" of the disk, "none"; "" is a tenth of the disk, at least 2 GiB
 }
 
 // Log says how the output of new containers is kept.
@@ -73,6 +80,7 @@ func Default() Config {
 	return Config{
 		Log:      Log{Driver: "json-file", MaxSize: "10m", MaxFile: 3},
 		Security: Security{Seccomp: "builtin"},
+		Store:    Store{Durable: "end"},
 	}
 }
 

@@ -40,6 +40,11 @@ func (s *Store) destroy(ctx context.Context, rec Record, volumes bool) error {
 	if err := s.forget(ctx, rec, volumes); err != nil {
 		return err
 	}
+	if !rec.Host.AutoRemove {
+		if err := s.records.Sync(); err != nil {
+			return err
+		}
+	}
 	s.Emit(rec, "destroy")
 	return nil
 }

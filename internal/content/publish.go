@@ -61,16 +61,14 @@ func (s *Store) publish(f *temp, d digest.Digest) error {
 	err := f.link(path)
 	if errors.Is(err, fs.ErrExist) {
 		if s.whole(d) {
-			s.mark(d)
-			return nil
+			return s.published(d)
 		}
 		err = f.replace(path)
 	}
 	if err != nil {
 		return fmt.Errorf("blob %s: %w", d, err)
 	}
-	s.mark(d)
-	return nil
+	return s.published(d)
 }
 
 // replace takes the name path from whatever has it.

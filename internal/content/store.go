@@ -22,7 +22,8 @@ import (
 
 // Store is a directory of blobs. It may be used by many goroutines and many processes at once.
 type Store struct {
-	dir string // <root>/sha256
+	dir    string // <root>/sha256
+	policy atomicfile.Policy
 
 	mu    sync.Mutex
 	dirty map[digest.Digest]bool // written or found here since the last Sync
@@ -36,6 +37,9 @@ func Open(dir string) (*Store, error) {
 	}
 	return &Store{dir: path, dirty: map[digest.Digest]bool{}}, nil
 }
+
+// Durable says when blobs are on the disk: by Sync, or each when it is stored, or never.
+func (s *Store) Durable(policy atomicfile.Policy) { s.policy = policy }
 
 // Put stores a small document and gives its digest.
 func (s *Store) Put(data []byte) (digest.Digest, error) {
@@ -174,6 +178,9 @@ const few = 16
 
 // Sync returns when every blob that was put through this Store is on the disk.
 func (s *Store) Sync() error {
+	if when, err := s.policy.Get(); err != nil || when == atomicfile.Never {
+		return err
+	}
 	s.mu.Lock()
 	dirty := s.dirty
 	s.dirty = map[digest.Digest]bool{}
@@ -221,6 +228,15 @@ func (s *Store) mark(d digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dirty[d] = true
+}
+
+// published notes a blob that has its name, and flushes it where each is to be flushed at once.
+func (s *Store) published(d digest.Digest) error {
+	s.mark(d)
+	if when, err := s.policy.Get(); err != nil || when != atomicfile.Always {
+		return err
+	}
+	return s.Sync()
 }
 
 func (s *Store) path(d digest.Digest) string { return filepath.Join(s.dir, d.Encoded()) }

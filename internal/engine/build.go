@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"strata/internal/atomicfile"
 	"strata/internal/build"
 	"strata/internal/container"
 	"strata/internal/dockerfile"
@@ -277,8 +278,13 @@ func (e *Engine) buildDeps(ctx context.Context, o BuildOptions, p oci.Platform, 
 	if err != nil {
 		return build.Deps{}, err
 	}
+	when, err := e.durable()
+	if err != nil {
+		return build.Deps{}, err
+	}
 	d := build.Deps{
 		CacheDir:  e.cacheDir(),
+		Durable:   when == atomicfile.Always,
 		LogDir:    logs,
 		RunDir:    run,
 		TempDir:   e.tempDir,

@@ -102,6 +102,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if _, err := layerForm(); err != nil {
 		return nil, err
 	}
+	if _, err := atomicfile.ParseDurability(os.Getenv(durableVariable)); err != nil {
+		return nil, fmt.Errorf("%s: %w", durableVariable, err)
+	}
 	if err := claim(ctx, o.Root); err != nil {
 		return nil, err
 	}
@@ -121,6 +124,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e.images.Hold = e.hold
 	e.stacks = openStacks(e.layers, o.Root, e.tempDir, e.noticeDriver)
+	e.heed()
 	return e, nil
 }
 
@@ -192,6 +196,7 @@ func (e *Engine) openLayers() (*layer.Store, error) {
 		Self:        userns.MustEnter(),
 		TempDir:     e.tempDir,
 		TarForm:     e.tarForm(),
+		Durable:     e.durable,
 		Hold:        func(ctx context.Context, id oci.DiffID) error { return e.hold(ctx, image.LayerName(id)) },
 	})
 }
@@ -238,14 +243,6 @@ func (e *Engine) tempDir() (string, error) {
 		return "", err
 	}
 	return l.TempDir()
-}
-
-// seal flushes what this engine wrote to the disk; after it, records may refer to it for good.
-func (e *Engine) seal(ctx context.Context) error {
-	if err := e.content.Sync(); err != nil {
-		return err
-	}
-	return e.layers.Sync(ctx)
 }
 
 // Config is what strata.toml says, read at the first call.
@@ -308,6 +305,9 @@ func (e *Engine) Containers() (*container.Store, error) {
 		return nil, err
 	}
 	e.containers, err = e.openContainers(place, e.stacks, r, e.events)
+	if err == nil {
+		e.containers.Records().Durable(e.durable)
+	}
 	return e.containers, err
 }
 

@@ -108,12 +108,23 @@ func (e *Engine) settings(ctx context.Context) []config.Setting {
 	return slices.Concat(all, e.fileSettings(), e.registrySettings(ctx))
 }
 
+// fromEnvironment gives settings the values that the environment sets instead.
+func fromEnvironment(all []config.Setting) []config.Setting {
+	variables := map[string]string{"store.durable": durableVariable, "store.build-cache-max": "STRATA_BUILD_CACHE_MAX"}
+	for i, s := range all {
+		if value := os.Getenv(variables[s.Name]); value != "" {
+			all[i].Value, all[i].Origin = value, variables[s.Name]
+		}
+	}
+	return all
+}
+
 // fileSettings tells what strata.toml and docker's config.json set. A file that cannot be read is told of too.
 func (e *Engine) fileSettings() []config.Setting {
 	var all []config.Setting
 	c, err := e.Config()
 	if err == nil {
-		all = c.Settings()
+		all = fromEnvironment(c.Settings())
 	} else {
 		all = []config.Setting{{Name: "configuration", Value: "cannot be read: " + err.Error(), Origin: "strata.toml"}}
 	}

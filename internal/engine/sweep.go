@@ -30,6 +30,9 @@ func (e *Engine) Sweep(ctx context.Context) (int64, error) {
 	if err := os.Remove(filepath.Join(e.cacheDir(), "estimate")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, err
 	}
+	if err := e.settle(); err != nil {
+		return 0, err
+	}
 	var freed int64
 	err := e.guard.Exclusive(ctx, func() error {
 		roots, cached, err := e.roots(ctx)

@@ -44,6 +44,9 @@ type Hold func(ctx context.Context, result json.RawMessage) (bool, error)
 type Cache struct {
 	dir  string
 	hold Hold
+	// Durable flushes each entry to the disk as it is kept. Without it a power cut may take the last ones: their steps run
+	// again.
+	Durable bool
 }
 
 // Entry is what is kept of one run.
@@ -85,7 +88,7 @@ func Open(dir string, hold Hold) (*Cache, error) {
 			return nil, fmt.Errorf("build cache: %w", err)
 		}
 	}
-	return &Cache{dir, hold}, nil
+	return &Cache{dir: dir, hold: hold}, nil
 }
 
 // Dir is the cache's directory, for whoever measures the store.
@@ -302,10 +305,10 @@ func (c *Cache) put(e Entry, lines []Line) error {
 		if err := os.Remove(c.content(e.Key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-	} else if err := writeJSON(c.content(e.Key), content{len(lines), lines[:min(len(lines), maxContentLines)]}); err != nil {
+	} else if err := c.writeJSON(c.content(e.Key), content{len(lines), lines[:min(len(lines), maxContentLines)]}); err != nil {
 		return err
 	}
-	if err := writeJSON(c.entry(e.Key), e); err != nil {
+	if err := c.writeJSON(c.entry(e.Key), e); err != nil {
 		return err
 	}
 	return c.setSlot(e.Slot, e.Key)
@@ -328,10 +331,13 @@ func (c *Cache) slot(slot string) string {
 	return filepath.Join(c.dir, "slots", hex.EncodeToString(sum[:16]))
 }
 
-func writeJSON(path string, v any) error {
+func (c *Cache) writeJSON(path string, v any) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
+	}
+	if c.Durable {
+		return atomicfile.WriteDurable(path, atomicfile.Stamp(raw), 0o600)
 	}
 	return atomicfile.Write(path, atomicfile.Stamp(raw), 0o600)
 }

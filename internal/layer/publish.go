@@ -77,8 +77,7 @@ func (s *Store) publish(ctx context.Context, g *staging, m Meta) (Meta, error) {
 		return Meta{}, fmt.Errorf("layer %s: %w", m.DiffID, err)
 	}
 	g.path = ""
-	s.note(m.DiffID)
-	return m, nil
+	return m, s.published(ctx, m.DiffID)
 }
 
 // settle decides, alone among processes, whether the layer that has the name keeps it.
@@ -92,7 +91,7 @@ func (s *Store) settle(ctx context.Context, g *staging, m Meta) (Meta, error) {
 		if !errors.Is(err, errdef.ErrNotFound) && !errors.Is(err, errdef.ErrCorrupt) {
 			return err
 		}
-		return s.swap(g, m.DiffID)
+		return s.swap(ctx, g, m.DiffID)
 	})
 	return m, err
 }
@@ -108,7 +107,7 @@ func (s *Store) alone(ctx context.Context, id oci.DiffID, fn func() error) error
 }
 
 // swap puts the staged layer in the place of what has its name.
-func (s *Store) swap(g *staging, id oci.DiffID) error {
+func (s *Store) swap(ctx context.Context, g *staging, id oci.DiffID) error {
 	lost, err := s.stage()
 	if err != nil {
 		return err
@@ -121,8 +120,7 @@ func (s *Store) swap(g *staging, id oci.DiffID) error {
 		return fmt.Errorf("layer %s: %w", id, err)
 	}
 	g.path = ""
-	s.note(id)
-	return nil
+	return s.published(ctx, id)
 }
 
 // removeAll is os.RemoveAll that also removes what directories without write permission hold, for who is not root.

@@ -8,14 +8,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/atomicfile"
 	"strata/internal/errdef"
 	"strata/internal/oci"
 )
 
 // Sync returns when every layer that this Store wrote, or found and gave out, is on the disk and sealed. One that was
 // collected meanwhile is passed over. A layer is recorded as sealed only after its bytes are flushed, so that a record
-// never says too much.
+// never says too much. Where nothing is to be flushed it does nothing.
 func (s *Store) Sync(ctx context.Context) error {
+	if when, err := s.opt.Durable.Get(); err != nil || when == atomicfile.Never {
+		return err
+	}
 	s.mu.Lock()
 	todo := s.unsealed
 	s.unsealed = map[oci.DiffID]bool{}
@@ -59,6 +63,16 @@ func (s *Store) seal(ctx context.Context, todo map[oci.DiffID]bool) error {
 }
 
 // flush writes all of the store's file system to the disk: layers are thousands of files, as directories.
+// published notes a layer that was just given its name, and seals it where each is to be flushed at once.
+func (s *Store) published(ctx context.Context, id oci.DiffID) error {
+	s.note(id)
+	if when, err := s.opt.Durable.Get(); err != nil || when != atomicfile.Always {
+		return err
+	}
+	return s.Sync(ctx)
+}
+
+// flush writes all of the store's file system to the disk: layers are thousands of files.
 func (s *Store) flush() error {
 	dir, err := os.Open(s.dir)
 	if err != nil {

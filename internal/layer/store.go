@@ -36,6 +36,8 @@ type Options struct {
 	TarForm func() (bool, error)
 	// MaxEntries bounds the entries of one layer, directories that they imply included; 0 is [DefaultMaxEntries].
 	MaxEntries int
+	// Durable says when layers are flushed and sealed: by Sync, or each as it is published, or never. nil: by Sync.
+	Durable atomicfile.Policy
 	// BootIDPath is where the kernel's boot id is read; "" is /proc/sys/kernel/random/boot_id.
 	BootIDPath string
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"strata/internal/atomicfile"
 	"strata/internal/errdef"
@@ -20,8 +21,10 @@ const suffix = ".json"
 // Dir is a directory of records of one kind: <dir>/<escaped key>.json.
 // A key is any non-empty text of at most 200 bytes when escaped as a URL path segment.
 type Dir[T any] struct {
-	path string
-	noun string
+	path    string
+	noun    string
+	policy  atomicfile.Policy
+	deleted atomic.Bool // since the last Sync
 }
 
 // OpenDir opens the directory at path, making it if need be. noun names one record in errors: "tag", "container".
@@ -30,6 +33,20 @@ func OpenDir[T any](path, noun string) (*Dir[T], error) {
 		return nil, err
 	}
 	return &Dir[T]{path: path, noun: noun}, nil
+}
+
+// Durable says when records are on the disk: unless policy says never, each when Put returns.
+func (d *Dir[T]) Durable(policy atomicfile.Policy) { d.policy = policy }
+
+// Sync returns when the records that this Dir deleted are gone for good.
+func (d *Dir[T]) Sync() error {
+	if !d.deleted.Swap(false) {
+		return nil
+	}
+	if when, err := d.policy.Get(); err != nil || when == atomicfile.Never {
+		return err
+	}
+	return atomicfile.SyncDir(d.path)
 }
 
 // Get returns the record of key, errdef.ErrNotFound without one, errdef.ErrCorrupt when it cannot be read.
@@ -77,7 +94,16 @@ func (d *Dir[T]) Salvage(key string) (T, error) {
 }
 
 // Put publishes v under key, replacing what was there. Use [Dir.Update] where the new value depends on the old one.
-func (d *Dir[T]) Put(key string, v T) error { return d.put(key, v, atomicfile.WriteDurable) }
+func (d *Dir[T]) Put(key string, v T) error {
+	when, err := d.policy.Get()
+	if err != nil {
+		return err
+	}
+	if when == atomicfile.Never {
+		return d.PutVolatile(key, v)
+	}
+	return d.put(key, v, atomicfile.WriteDurable)
+}
 
 // PutVolatile is [Dir.Put] without waiting for the disk, for records that may be lost in a power cut.
 func (d *Dir[T]) PutVolatile(key string, v T) error { return d.put(key, v, atomicfile.Write) }
@@ -140,13 +166,16 @@ func (d *Dir[T]) Locked(ctx context.Context, key string, fn func() error) error 
 	return err
 }
 
-// Delete removes the record of key; errdef.ErrNotFound without one.
+// Delete removes the record of key; errdef.ErrNotFound without one. Until [Dir.Sync] a power cut may bring it back.
 func (d *Dir[T]) Delete(key string) error {
 	file, err := d.file(key)
 	if err != nil {
 		return err
 	}
 	err = os.Remove(file)
+	if err == nil {
+		d.deleted.Store(true)
+	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		// Whoever waits on the lock file notices that it lost its name and makes a new one.
 		os.Remove(strings.TrimSuffix(file, suffix) + ".lock")
