@@ -32,7 +32,7 @@ ifeq ($(shell scripts/check-deps.sh --runtime && echo yes),yes)
 HELPERS += bin/strata-runc bin/strata-step
 endif
 
-.PHONY: all build demo check-deps test test-real lint bench conformance clean help program helpers
+.PHONY: all build demo check-deps test test-real fault lint bench conformance clean help program helpers
 
 all: build ## build everything into bin/ (the default)
 
@@ -109,6 +109,10 @@ test: build ## vet and all tests that need nothing but this machine
 test-real: build ## real base images, package registries and other engines; as root
 	@scripts/test-deps.sh --real
 	STRATA_TEST_REAL=1 $(TEST) -count=1 -timeout 20m -run '^TestScriptsReal$$' ./cmd/strata | $(SUM)
+
+# Each suite says at its end how many faults it injected and how many were survived.
+fault: build ## the fault suites in full: kills, power cuts, lying and full disks, rot, a mix; as root, takes hours
+	STRATA_FAULTS=full $(TEST) -count=1 -timeout 0 -run '^TestFault' ./cmd/strata | $(SUM)
 
 lint: ## golangci-lint, where it is installed
 	golangci-lint run ./...

@@ -11,7 +11,8 @@ import (
 
 // TestMain gives the scripts a network of their own, but for those that need the package registries.
 func TestMain(m *testing.M) {
-	if os.Getenv("STRATA_TEST_REAL") != "" {
+	// A fault suite runs itself again, inside the network that it has already.
+	if os.Getenv("STRATA_TEST_REAL") != "" || os.Getenv("STRATA_FAULT_APART") != "" {
 		os.Exit(m.Run())
 	}
 	os.Exit(isolate.Main(m.Run))

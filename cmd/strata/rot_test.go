@@ -18,27 +18,27 @@ func flip(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("flip: nothing matches %s", pattern)
 		}
 		for _, file := range files {
-			ts.Check(flipFile(file))
+			ts.Check(flipAt(file, 0.5))
 		}
 	}
 }
 
-func flipFile(file string) error {
+// flipAt changes a bit of the file at a part of its length between 0 and 1.
+func flipAt(file string, part float64) error {
 	fi, err := os.Stat(file)
 	if err != nil {
 		return err
 	}
-	raw, err := os.ReadFile(file)
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(file, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	at := len(raw) / 2
-	if _, err = f.WriteAt([]byte{raw[at] ^ 1}, int64(at)); err == nil {
-		err = f.Close()
+	defer f.Close()
+	at := int64(part * float64(fi.Size()))
+	var b [1]byte
+	if _, err = f.ReadAt(b[:], at); err == nil {
+		b[0] ^= 1
+		_, err = f.WriteAt(b[:], at)
 	}
 	if err != nil {
 		return err

@@ -44,5 +44,13 @@ func Unstamp(raw []byte) ([]byte, error) {
 	return object, nil
 }
 
+// Strip takes a stamp out of an object without looking whether it is right.
+func Strip(raw []byte) []byte {
+	if !Stamped(raw) || len(raw) <= stampLen {
+		return raw
+	}
+	return append([]byte("{"), raw[stampLen:]...)
+}
+
 // Stamped reports whether raw begins as a stamped object does.
 func Stamped(raw []byte) bool { return bytes.HasPrefix(raw, []byte(stampHead)) }

@@ -32,7 +32,7 @@ func (e *Engine) builtin(ctx context.Context, name string) (image.Image, error) 
 	if err != nil {
 		return image.Image{}, err
 	}
-	made, err := record.OpenDir[madeBase](filepath.Join(e.opts.Root, "bases"), "built-in base")
+	made, err := e.madeBases()
 	if err != nil {
 		return image.Image{}, err
 	}
@@ -48,6 +48,10 @@ func (e *Engine) builtin(ctx context.Context, name string) (image.Image, error) 
 		return img, fmt.Errorf("base %s: %w", name, err)
 	}
 	return img, made.PutVolatile(name, madeBase{key, img.ID.String()})
+}
+
+func (e *Engine) madeBases() (*record.Dir[madeBase], error) {
+	return record.OpenDir[madeBase](filepath.Join(e.opts.Root, "bases"), "built-in base")
 }
 
 func (e *Engine) makeBase(ctx context.Context, src base.Source, name string) (image.Image, error) {

@@ -2,15 +2,20 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sort"
 
 	"github.com/opencontainers/go-digest"
 
 	"strata/internal/errdef"
+	"strata/internal/graph"
 	"strata/internal/image"
 	"strata/internal/oci"
+	"strata/internal/record"
 )
 
 // sorted gives keys in order: a report reads the same twice.
@@ -123,4 +128,54 @@ func checkContainers(ctx context.Context, c *checker) error {
 		c.report.fault("volumes", err, nil)
 	}
 	return ctx.Err()
+}
+
+// checkCache reads the build cache, and what built-in bases were made of. Who needs an entry that is damaged passes over it, so
+// that it can go.
+func checkCache(ctx context.Context, c *checker) error {
+	cache, err := c.cache()
+	if err != nil {
+		return err
+	}
+	err = cache.Damaged(func(key graph.Key, err error) error {
+		c.report.fault("cache entry "+string(key), err, func(context.Context) (string, error) { return "dropped: its step runs again", cache.Remove(key) })
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	bases, err := c.madeBases()
+	if err != nil {
+		return err
+	}
+	keys, err := sorted(bases.Keys())
+	for _, key := range keys {
+		if _, err := bases.Get(key); errors.Is(err, errdef.ErrCorrupt) {
+			c.report.fault("built-in base "+key, err, func(context.Context) (string, error) {
+				return "dropped: it is made anew when it is needed", ignoreMissing(bases.Delete(key))
+			})
+		}
+	}
+	return err
+}
+
+// checkNetworks reads the records of networks. What they mean is not asked here.
+func checkNetworks(_ context.Context, c *checker) error {
+	dir := filepath.Join(c.opts.Root, "networks")
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	records, err := record.OpenDir[json.RawMessage](dir, "network")
+	if err != nil {
+		return err
+	}
+	keys, err := sorted(records.Keys())
+	for _, key := range keys {
+		if _, err := records.Get(key); errors.Is(err, errdef.ErrCorrupt) {
+			c.report.fault("network "+key, err, func(context.Context) (string, error) {
+				return salvage(records, key, func(raw json.RawMessage) bool { return len(raw) > 0 }, "strata network rm it and make it again")
+			})
+		}
+	}
+	return err
 }

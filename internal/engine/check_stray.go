@@ -25,6 +25,9 @@ const youngFile = 10 * time.Minute
 type stray struct{ path, why string }
 
 func checkStrays(ctx context.Context, c *checker) error {
+	if err := c.clearLayerTemps(); err != nil {
+		return err
+	}
 	list, err := c.strays()
 	for _, s := range list {
 		rel, rerr := filepath.Rel(c.opts.Root, s.path)
@@ -40,6 +43,19 @@ func checkStrays(ctx context.Context, c *checker) error {
 		})
 	}
 	return errors.Join(err, ctx.Err())
+}
+
+// clearLayerTemps removes what processes that were killed while they wrote a layer's record left beside it. A sweep does not look
+// into every layer for it.
+func (c *checker) clearLayerTemps() error {
+	files, err := fs.Glob(os.DirFS(c.opts.Root), "layers/*/.tmp-*")
+	for _, file := range files {
+		file = filepath.Join(c.opts.Root, file)
+		if fi, serr := os.Lstat(file); serr == nil && time.Since(fi.ModTime()) >= youngFile {
+			err = errors.Join(err, ignoreGone(os.Remove(file)))
+		}
+	}
+	return err
 }
 
 // moveAside renames a file or a directory into dir under a name of its own.

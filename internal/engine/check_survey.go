@@ -23,6 +23,7 @@ type survey struct {
 	cached map[oci.DiffID][]graph.Key // entries of the build cache that need a layer
 	blobs  map[oci.DiffID][]source    // compressed forms of a layer
 	homes  map[digest.Digest][]source // of manifests, configs and indexes
+	packed map[digest.Digest]bool     // what the store can do without: compressed layers
 }
 
 // source is a place that has bytes.
@@ -35,7 +36,7 @@ type source struct {
 func (e *Engine) survey(ctx context.Context) (*survey, error) {
 	s := &survey{
 		tags: map[digest.Digest][]string{}, owners: map[string][]string{}, cached: map[oci.DiffID][]graph.Key{},
-		blobs: map[oci.DiffID][]source{}, homes: map[digest.Digest][]source{},
+		blobs: map[oci.DiffID][]source{}, homes: map[digest.Digest][]source{}, packed: map[digest.Digest]bool{},
 	}
 	if err := e.surveyTags(s); err != nil {
 		return nil, err
@@ -149,6 +150,7 @@ func (s *survey) image(img image.Image, owner string, refs []reference.Ref) {
 		return
 	}
 	for i, id := range img.DiffIDs() {
+		s.packed[img.Manifest.Layers[i].Digest] = true
 		for _, ref := range refs {
 			s.blobs[id] = append(s.blobs[id], source{ref, img.Manifest.Layers[i]})
 		}

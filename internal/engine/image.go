@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"strata/internal/base"
 	"strata/internal/build"
 	"strata/internal/dockerfile"
@@ -122,7 +124,7 @@ func (e *Engine) RemoveImages(ctx context.Context, names []string, o RemoveImage
 	var done []image.Deleted
 	var errs []error
 	for _, name := range names {
-		d, err := e.removeImage(ctx, name, image.RemoveOptions{Force: o.Force, NoPrune: o.NoPrune, UsedBy: used})
+		d, err := e.removeImage(ctx, name, image.RemoveOptions{Force: o.Force, NoPrune: o.NoPrune, UsedBy: used, Busy: e.busy})
 		done = append(done, d...)
 		if err != nil {
 			errs = append(errs, err)
@@ -135,6 +137,9 @@ func (e *Engine) RemoveImages(ctx context.Context, names []string, o RemoveImage
 	}
 	return done, errors.Join(errs...)
 }
+
+// busy reports whether another living process holds the image: it may have put it just now, and be about to tag it.
+func (e *Engine) busy(id digest.Digest) (bool, error) { return e.leases.Holds(image.ImageName(id)) }
 
 // PruneImages removes untagged images, or with all those that no container uses, that pass the filters.
 func (e *Engine) PruneImages(ctx context.Context, all bool, filters []string) ([]image.Deleted, int64, error) {
@@ -159,9 +164,9 @@ func (e *Engine) PruneImages(ctx context.Context, all bool, filters []string) ([
 		if len(uses) > 0 || len(img.Tags) > 0 && !all || !filter.Match(img) {
 			continue
 		}
-		d, err := e.removeImage(ctx, img.ID.String(), image.RemoveOptions{Force: true, UsedBy: used})
+		d, err := e.removeImage(ctx, img.ID.String(), image.RemoveOptions{Force: true, UsedBy: used, Busy: e.busy, Untagged: len(img.Tags) == 0})
 		done = append(done, d...)
-		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		if err != nil && !errors.Is(err, errdef.ErrNotFound) && !errors.Is(err, errdef.ErrConflict) {
 			return done, 0, err
 		}
 	}

@@ -203,6 +203,10 @@ func (c *checker) mendBlob(ctx context.Context, d digest.Digest) (string, error)
 	if needed {
 		if rec, ok := c.recordWith(d); ok && c.images.RestoreManifest(rec) == nil {
 			return "made anew from the image's config", nil
+		} else if ok {
+			if from, err := c.adopt(ctx, rec); err == nil {
+				return "the image has the manifest now that " + from + " has of it", nil
+			}
 		}
 		owner := c.owners[image.BlobName(d)][0]
 		if done, err := c.remakeBase(ctx, d); err == nil {
@@ -220,14 +224,36 @@ func (c *checker) mendBlob(ctx context.Context, d digest.Digest) (string, error)
 	return "dropped: nothing refers to it", err
 }
 
-// isDocument reports whether the blob is a config, a manifest or an index of something that is in the store.
-func (c *checker) isDocument(d digest.Digest) bool {
-	if len(c.homes[d]) > 0 {
-		return true
+// adopt gives an image the manifest that a registry has of it, where its own is lost.
+func (c *checker) adopt(ctx context.Context, rec image.Record) (string, error) {
+	err := errNoHome
+	for _, s := range c.homes[rec.ID] {
+		if s.ref.Digest == "" {
+			continue
+		}
+		p := puller{e: c.Engine, client: c.registries(), ref: s.ref, platform: oci.Host()}
+		doc, merr := p.manifest(ctx, ocispec.Descriptor{Digest: s.ref.Digest}, 0)
+		if err = merr; err != nil {
+			continue
+		}
+		m, merr := oci.ParseManifest(doc.Raw)
+		if err = merr; err != nil || m.Config.Digest != rec.ID {
+			continue
+		}
+		if _, err = c.content.Put(doc.Raw); err == nil {
+			c.packed[rec.Manifest.Digest] = true // nobody needs it any more
+			rec.Manifest, rec.Foreign = doc.Descriptor, true
+			err = c.images.Images.Put(rec.ID.Encoded(), rec)
+		}
+		return s.ref.FamiliarName(), err
 	}
-	_, manifest := c.recordWith(d)
-	_, err := c.images.Images.Get(d.Encoded())
-	return manifest || err == nil
+	return "", err
+}
+
+// isDocument reports whether the blob is a config, a manifest or an index of something that is in the store: what belongs to
+// somebody and is no compressed layer.
+func (c *checker) isDocument(d digest.Digest) bool {
+	return len(c.owners[image.BlobName(d)]) > 0 && !c.packed[d]
 }
 
 // recordWith finds the image that the manifest d describes.
@@ -257,13 +283,29 @@ func (c *checker) refetch(ctx context.Context, d digest.Digest, s source) error 
 	return err
 }
 
-// fetchConfig finds a config's size, which its record does not have, in a manifest of the repository that names it.
+// fetchConfig finds a config's size, which its record does not have, in a manifest of the repository that names it: the one
+// that the repository is known to have, or the image's own.
 func (c *checker) fetchConfig(ctx context.Context, d digest.Digest, ref reference.Ref) ([]byte, error) {
 	rec, err := c.images.Images.Get(d.Encoded())
 	if err != nil {
 		return nil, err
 	}
-	doc, err := c.registries().Manifest(ctx, ref.WithDigest(rec.Manifest.Digest))
+	p := puller{e: c.Engine, client: c.registries(), ref: ref, platform: oci.Host()}
+	for _, manifest := range []digest.Digest{ref.Digest, rec.Manifest.Digest} {
+		if manifest == "" {
+			continue
+		}
+		var raw []byte
+		if raw, err = p.configOf(ctx, manifest, d); err == nil {
+			return raw, nil
+		}
+	}
+	return nil, err
+}
+
+// configOf fetches the config d that a manifest names.
+func (p *puller) configOf(ctx context.Context, manifest, d digest.Digest) ([]byte, error) {
+	doc, err := p.manifest(ctx, ocispec.Descriptor{Digest: manifest}, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -272,8 +314,7 @@ func (c *checker) fetchConfig(ctx context.Context, d digest.Digest, ref referenc
 		return nil, err
 	}
 	if m.Config.Digest != d || m.Config.Size > oci.MaxConfig {
-		return nil, fmt.Errorf("manifest %s does not name config %s: %w", rec.Manifest.Digest, d, errdef.ErrCorrupt)
+		return nil, fmt.Errorf("manifest %s does not name config %s: %w", manifest, d, errdef.ErrCorrupt)
 	}
-	p := puller{e: c.Engine, client: c.registries(), ref: ref}
 	return p.document(ctx, ocispec.Descriptor{MediaType: m.Config.MediaType, Digest: d, Size: m.Config.Size})
 }

@@ -55,7 +55,7 @@ const (
 // clearTemps removes what processes that were killed while they wrote a record left beside it.
 func (e *Engine) clearTemps() error {
 	var errs []error
-	for _, dir := range []string{".", "images", "refs", "bases", "containers", "containers/names", "blobs/sha256", "cache", "cache/entries", "cache/slots", "cache/aliases"} {
+	for _, dir := range []string{".", "images", "refs", "bases", "containers", "containers/names", "blobs/sha256", "cache", "cache/entries", "cache/slots", "cache/aliases", "cache/context"} {
 		dir = filepath.Join(e.opts.Root, dir)
 		entries, err := os.ReadDir(dir)
 		if errors.Is(err, os.ErrNotExist) {

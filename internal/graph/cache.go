@@ -179,6 +179,30 @@ func (c *Cache) Walk(fn func(Entry) error) error {
 	return nil
 }
 
+// Damaged calls fn with every entry that cannot be read, or whose content lines cannot, and ends at its first error.
+func (c *Cache) Damaged(fn func(key Key, err error) error) error {
+	names, err := os.ReadDir(filepath.Join(c.dir, "entries"))
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		key, ok := strings.CutSuffix(n.Name(), entrySuffix)
+		if !ok || !Key(key).valid() {
+			continue
+		}
+		_, err := c.Get(Key(key))
+		if err == nil {
+			_, _, err = c.ContentLines(Key(key))
+		}
+		if errors.Is(err, errdef.ErrCorrupt) {
+			if err := fn(Key(key), err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Remove forgets key's entry. Without one it does nothing.
 func (c *Cache) Remove(key Key) error {
 	if !key.valid() {

@@ -18,6 +18,10 @@ type RemoveOptions struct {
 	Force bool
 	// NoPrune keeps untagged parents.
 	NoPrune bool
+	// Untagged removes the image only if it has no tag by then, and nobody is busy with it.
+	Untagged bool
+	// Busy reports whether some process is just making the image: it may be about to tag it. Nil: nobody is.
+	Busy func(id digest.Digest) (bool, error)
 	// UsedBy lists the containers made from an image. Nil: there are none.
 	UsedBy func(id digest.Digest) ([]Use, error)
 }
@@ -49,6 +53,11 @@ func (s *Store) Remove(ctx context.Context, nameOrID string, o RemoveOptions) ([
 		if err := r.load(id); err != nil {
 			return err
 		}
+		if o.Untagged {
+			if err := r.idle(); err != nil {
+				return err
+			}
+		}
 		if how == byID {
 			return r.byID(ctx)
 		}
@@ -61,6 +70,22 @@ func (s *Store) Remove(ctx context.Context, nameOrID string, o RemoveOptions) ([
 		err = s.pruneParent(ctx, r)
 	}
 	return r.done, err
+}
+
+// idle sees, under the lock of the record, that the image has no tag and is not about to get one: who makes an image holds
+// its name before its record is there.
+func (r *removal) idle() error {
+	if len(r.tags) > 0 {
+		return fmt.Errorf("image %s was tagged meanwhile: %w", short(r.rec.ID), errdef.ErrConflict)
+	}
+	if r.o.Busy == nil {
+		return nil
+	}
+	busy, err := r.o.Busy(r.rec.ID)
+	if err == nil && busy {
+		err = fmt.Errorf("image %s is just being made: %w", short(r.rec.ID), errdef.ErrConflict)
+	}
+	return err
 }
 
 // removal is one image being removed, under the lock of its record.
@@ -264,6 +289,9 @@ func (s *Store) pruneParent(ctx context.Context, child *removal) error {
 			children, err := s.hasChildren(id)
 			if err != nil || children || len(parent.names()) > 0 || len(parent.uses) > 0 {
 				return err
+			}
+			if err := parent.idle(); err != nil {
+				return nil //nolint:nilerr // it is somebody's: it stays
 			}
 			return parent.delete(ctx)
 		})

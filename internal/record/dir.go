@@ -85,7 +85,7 @@ func (d *Dir[T]) Salvage(key string) (T, error) {
 	}
 	raw, err := os.ReadFile(file)
 	if err == nil {
-		err = json.Unmarshal(raw, &v)
+		err = json.Unmarshal(atomicfile.Strip(raw), &v)
 	}
 	if err != nil {
 		return v, fmt.Errorf("%s %q: %w", d.noun, key, err)

@@ -150,6 +150,30 @@ func (l *Leases) Busy() (bool, error) {
 	return false, nil
 }
 
+// Holds reports whether a living process has name in its lease.
+func (l *Leases) Holds(name string) (bool, error) {
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join(l.dir, e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if strings.Contains("\n"+string(raw), "\n"+name+"\n") && l.Alive(e.Name()) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // Live returns the names in the leases of living processes, and removes the leases of the dead with what they left.
 // The sweep calls it under the exclusive guard.
 func (l *Leases) Live() (map[string]bool, error) {

@@ -24,7 +24,7 @@ type event struct {
 // summary is what was seen so far.
 type summary struct {
 	output                  map[string][]string // of a test or package that has not ended
-	skips                   []string
+	skips, notes            []string
 	failed                  []string
 	passed, broken, skipped int
 }
@@ -74,6 +74,7 @@ func (s *summary) endTest(e event, key string) {
 	switch e.Action {
 	case "pass":
 		s.passed++
+		s.note(s.output[key])
 	case "skip":
 		s.skipped++
 		s.skips = append(s.skips, fmt.Sprintf("%s %s: %s", e.Package, e.Test, reason(s.output[key])))
@@ -93,6 +94,15 @@ func (s *summary) endPackage(e event, key string) {
 	}
 }
 
+// note keeps what a suite that injects faults says of its work.
+func (s *summary) note(output []string) {
+	for _, line := range output {
+		if _, said, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && strings.Contains(said, "faults injected") {
+			s.notes = append(s.notes, strings.TrimSpace(said))
+		}
+	}
+}
+
 // reason is what a test said when it skipped.
 func reason(output []string) string {
 	for i := len(output) - 1; i >= 0; i-- {
@@ -108,6 +118,9 @@ func reason(output []string) string {
 }
 
 func (s *summary) end() {
+	if len(s.notes) > 0 {
+		fmt.Printf("\n%s\n", strings.Join(s.notes, "\n"))
+	}
 	if len(s.skips) > 0 {
 		sort.Strings(s.skips)
 		fmt.Printf("\nskipped:\n  %s\n", strings.Join(s.skips, "\n  "))
