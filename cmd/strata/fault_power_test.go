@@ -130,7 +130,7 @@ func (l *lab) powerCut(p power, rng *rand.Rand, n int, pause time.Duration) erro
 	}
 	for _, o := range ops {
 		name, removed := strings.CutPrefix(o.name, "-")
-		if out, err := l.strata(o.args...); err != nil && !(removed && !l.there(name)) {
+		if out, err := l.strata(o.args...); err != nil && (!removed || l.there(name)) {
 			errs = append(errs, fmt.Errorf("done again: %v: %w\n%s", o.args, err, out))
 		}
 	}

@@ -380,7 +380,7 @@ func (l *lab) reset() {
 // again does an operation that was cut short: it must succeed, or find that it was done.
 func (l *lab) again(o operation) error {
 	out, err := l.strata(o.args...)
-	if err != nil && !(o.name == "rmi" && o.done(l) == nil) {
+	if err != nil && (o.name != "rmi" || o.done(l) != nil) {
 		return fmt.Errorf("done again: %w\n%s", err, out)
 	}
 	return o.done(l)

@@ -80,9 +80,17 @@ func ignoreGone(err error) error {
 
 // roots names all that must stay, and what must stay for the build cache alone.
 func (e *Engine) roots(ctx context.Context) (roots, cached map[string]bool, err error) {
+	// Leases before records: who publishes a record and ends meanwhile is found in one of the two.
+	live, err := e.leases.Live()
+	if err != nil {
+		return nil, nil, err
+	}
 	roots, err = e.images.Roots(ctx)
 	if err != nil {
 		return nil, nil, err
+	}
+	for name := range live {
+		roots[name] = true
 	}
 	s, err := e.Containers()
 	if err != nil {
@@ -115,13 +123,6 @@ func (e *Engine) roots(ctx context.Context) (roots, cached map[string]bool, err 
 	})
 	if err != nil {
 		return nil, nil, err
-	}
-	live, err := e.leases.Live()
-	if err != nil {
-		return nil, nil, err
-	}
-	for name := range live {
-		roots[name] = true
 	}
 	return roots, cached, nil
 }
