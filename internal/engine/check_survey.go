@@ -48,7 +48,7 @@ func (e *Engine) survey(ctx context.Context) (*survey, error) {
 	for _, key := range keys {
 		rec, err := e.images.Images.Get(key)
 		if err != nil {
-			if rec, err = e.images.Images.Salvage(key); err != nil {
+			if rec, err = e.images.Images.Salvage(key); err != nil || !digests(rec.ID, rec.Manifest.Digest) {
 				continue
 			}
 		}
@@ -67,6 +67,11 @@ func (e *Engine) survey(ctx context.Context) (*survey, error) {
 		}
 		return nil
 	})
+}
+
+// digests reports whether all are digests: what is salvaged may hold anything.
+func digests(all ...digest.Digest) bool {
+	return !slices.ContainsFunc(all, func(d digest.Digest) bool { _, err := oci.ParseDigest(string(d)); return err != nil })
 }
 
 func (e *Engine) surveyTags(s *survey) error {

@@ -116,8 +116,10 @@ func (c *checker) mendTag(ctx context.Context, key string) (string, error) {
 	}
 	if tag.Index != "" {
 		if _, err := c.images.Index(tag.Index); err != nil {
-			if done, err := c.mendBlob(ctx, tag.Index); err == nil && c.checkBlobWhole(ctx, tag.Index) == nil {
-				return done, nil
+			if digests(tag.Index) {
+				if done, err := c.mendBlob(ctx, tag.Index); err == nil && c.checkBlobWhole(ctx, tag.Index) == nil {
+					return done, nil
+				}
 			}
 			tag.Index = ""
 			name := reference.Familiarize(tag.Name)
