@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"hash/crc32"
+	"math/bits"
+	"slices"
+	"strconv"
 
 	"strata/internal/errdef"
 )
@@ -54,3 +57,49 @@ func Strip(raw []byte) []byte {
 
 // Stamped reports whether raw begins as a stamped object does.
 func Stamped(raw []byte) bool { return bytes.HasPrefix(raw, []byte(stampHead)) }
+
+// Correct gives back a stamped object in which one bit rotted, as it was before: a CRC-32C tells which bit that is. ok is false
+// when the damage is another.
+func Correct(raw []byte) (object []byte, ok bool) {
+	if len(raw) <= stampLen {
+		return nil, false
+	}
+	fixed := slices.Clone(raw)
+	copy(fixed, stampHead) // which is always the same
+	copy(fixed[stampLen-len(stampTail):], stampTail)
+	sum, err := strconv.ParseUint(string(fixed[len(stampHead):len(stampHead)+8]), 16, 32)
+	object = fixed[stampLen-1:]
+	object[0] = '{'
+	if stampRotted(raw, castagnoli(object)) {
+		return object, true
+	}
+	if err != nil || !bytes.Equal(raw[:stampLen-1], fixed[:stampLen-1]) {
+		return nil, false // the stamp and something else
+	}
+	// What the sums differ by is what the bit adds to the sum of a text of zeros; from the end each byte shifts it on.
+	table, syndrome := crc32.MakeTable(crc32.Castagnoli), uint32(sum)^castagnoli(object)
+	var adds [8]uint32
+	for b := range adds {
+		adds[b] = table[1<<b]
+	}
+	for at := len(object) - 1; at > 0; at-- {
+		for b := range adds {
+			if adds[b] == syndrome {
+				object[at] ^= 1 << b
+				return object, castagnoli(object) == uint32(sum)
+			}
+			adds[b] = table[byte(adds[b])] ^ adds[b]>>8
+		}
+	}
+	return nil, false
+}
+
+// stampRotted reports whether the stamp differs in one bit at most from the one of an object with that sum.
+func stampRotted(raw []byte, sum uint32) bool {
+	want := fmt.Sprintf("%s%08x%s", stampHead, sum, stampTail)
+	wrong := 0
+	for i := range stampLen {
+		wrong += bits.OnesCount8(raw[i] ^ want[i])
+	}
+	return wrong <= 1
+}

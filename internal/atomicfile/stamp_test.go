@@ -25,8 +25,15 @@ func TestStamp(t *testing.T) {
 		for bit := range 8 {
 			bad := bytes.Clone(raw)
 			bad[i] ^= 1 << bit
-			if _, err := Unstamp(bad); !errors.Is(err, errdef.ErrCorrupt) {
+			if _, err := Unstamp(bytes.Clone(bad)); !errors.Is(err, errdef.ErrCorrupt) {
 				t.Fatalf("%q passed: %v", bad, err)
+			}
+			if got, ok := Correct(bad); !ok || !bytes.Equal(got, object) {
+				t.Fatalf("byte %d, bit %d: %q was corrected to %q, %v", i, bit, bad, got, ok)
+			}
+			bad[(i+3)%len(bad)] ^= 2
+			if got, ok := Correct(bad); ok && !bytes.Equal(got, object) {
+				t.Fatalf("two bits: %q was taken for %q", bad, got)
 			}
 		}
 	}

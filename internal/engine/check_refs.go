@@ -125,7 +125,10 @@ func checkContainers(ctx context.Context, c *checker) error {
 		c.checkStack("container "+rec.Name, image.Image{Config: stack}, still)
 	}
 	if _, err := s.Volumes(ctx); err != nil {
-		c.report.fault("volumes", err, nil)
+		c.report.fault("volumes", err, func(ctx context.Context) (string, error) { // a container's record may have been in the way
+			_, err := s.Volumes(ctx)
+			return "readable again", err
+		})
 	}
 	return ctx.Err()
 }
@@ -173,7 +176,7 @@ func checkNetworks(_ context.Context, c *checker) error {
 	for _, key := range keys {
 		if _, err := records.Get(key); errors.Is(err, errdef.ErrCorrupt) {
 			c.report.fault("network "+key, err, func(context.Context) (string, error) {
-				return salvage(records, key, func(raw json.RawMessage) bool { return len(raw) > 0 }, "strata network rm it and make it again")
+				return correct(records, key, "make the network again")
 			})
 		}
 	}

@@ -3,14 +3,13 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"strata/internal/container"
 	"strata/internal/errdef"
 	"strata/internal/image"
 	"strata/internal/oci"
@@ -147,27 +146,24 @@ func (c *checker) leads(tag *image.Tag) bool {
 	return there(tag.Image)
 }
 
-// mendContainer writes a container's record anew from what can be read of it. Its files are somebody's work, so that it is
+// mendContainer writes a container's record anew if it can be told how it was. Its files are somebody's work, so that it is
 // never dropped.
 func (c *checker) mendContainer(_ context.Context, key string) (string, error) {
 	s, err := c.Containers()
 	if err != nil {
 		return "", err
 	}
-	return salvage(s.Records(), key, func(r container.Record) bool { return r.ID == key && r.Name != "" && len(r.Layers) > 0 },
-		"what it wrote is in "+s.Upper(key))
+	return correct(s.Records(), key, "what it wrote is in "+s.Upper(key))
 }
 
-// salvage writes a record anew that can be read but for its checksum, if it is sane.
-func salvage[T any](d *record.Dir[T], key string, sane func(T) bool, hint string) (string, error) {
-	rec, err := d.Salvage(key)
-	if err == nil && !sane(rec) {
-		err = fmt.Errorf("what can be read of its record makes no sense: %w", errdef.ErrCorrupt)
-	}
+// correct writes a record anew in which one bit rotted. Nothing proves what another says: a word less in it may be a right
+// more.
+func correct[T any](d *record.Dir[T], key, hint string) (string, error) {
+	rec, err := d.Correct(key)
 	if err != nil {
-		return "", errdef.WithHint(err, hint)
+		return "", errdef.WithHint(err, hint+"; removing "+filepath.Join(d.Path(), key+".json")+" gives it up")
 	}
-	return "record written anew", d.Put(key, rec)
+	return "the bit that rotted is known: record written anew", d.Put(key, rec)
 }
 
 func ignoreMissing(err error) error {

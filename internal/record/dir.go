@@ -75,9 +75,27 @@ func (d *Dir[T]) Get(key string) (T, error) {
 	return v, nil
 }
 
+// Correct reads a record in which one bit rotted, as it was before: errdef.ErrCorrupt when the damage is another.
+func (d *Dir[T]) Correct(key string) (T, error) {
+	return d.lenient(key, func(raw []byte) ([]byte, error) {
+		object, ok := atomicfile.Correct(raw)
+		if !ok {
+			return nil, fmt.Errorf("more than one bit is wrong in its record: %w", errdef.ErrCorrupt)
+		}
+		return object, nil
+	})
+}
+
 // Salvage reads a record whose checksum is missing or wrong, as far as it still is JSON. Whoever uses it proves what it says by
 // other means.
 func (d *Dir[T]) Salvage(key string) (T, error) {
+	if v, err := d.Correct(key); err == nil {
+		return v, nil
+	}
+	return d.lenient(key, func(raw []byte) ([]byte, error) { return atomicfile.Strip(raw), nil })
+}
+
+func (d *Dir[T]) lenient(key string, object func(raw []byte) ([]byte, error)) (T, error) {
 	var v T
 	file, err := d.file(key)
 	if err != nil {
@@ -85,7 +103,10 @@ func (d *Dir[T]) Salvage(key string) (T, error) {
 	}
 	raw, err := os.ReadFile(file)
 	if err == nil {
-		err = json.Unmarshal(atomicfile.Strip(raw), &v)
+		raw, err = object(raw)
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &v)
 	}
 	if err != nil {
 		return v, fmt.Errorf("%s %q: %w", d.noun, key, err)
