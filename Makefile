@@ -95,8 +95,9 @@ check-deps:
 demo: build ## build, then build and run a first image
 	@scripts/demo.sh
 
-# Test binaries are static, so that they can serve as a container's program. testsum ends with the tests' verdict.
-TEST := PATH="$(CURDIR)/bin:$$PATH" CGO_ENABLED=0 $(GO) test -json -timeout 20m
+# Test binaries are static, so that they can serve as a container's program. Many tests wait more than they work: more of
+# them run at once than there are processors. testsum ends with the tests' verdict.
+TEST := PATH="$(CURDIR)/bin:$$PATH" CGO_ENABLED=0 $(GO) test -json -timeout 20m -parallel 4
 SUM := $(GO) run ./scripts/testsum
 
 test: build ## vet and all tests that need nothing but this machine
@@ -108,7 +109,7 @@ test: build ## vet and all tests that need nothing but this machine
 
 test-real: build ## real base images, package registries and other engines; as root
 	@scripts/test-deps.sh --real
-	STRATA_TEST_REAL=1 $(TEST) -count=1 -timeout 20m -run '^TestScriptsReal$$' ./cmd/strata | $(SUM)
+	STRATA_TEST_REAL=1 $(TEST) -count=1 -run '^TestScriptsReal$$' ./cmd/strata | $(SUM)
 
 # Each suite says at its end how many faults it injected and how many were survived.
 fault: build ## the fault suites in full: kills, power cuts, lying and full disks, rot, a mix; as root, takes hours

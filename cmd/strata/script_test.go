@@ -80,7 +80,7 @@ func TestScriptsAsPlainUser(t *testing.T) {
 	if out, err := exec.Command("cp", self, test).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	args := []string{"-test.run=^TestScripts$" + chosen()}
+	args := []string{"-test.run=^TestScripts$" + chosen(), "-test.parallel=" + flag.Lookup("test.parallel").Value.String()}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}
