@@ -20,5 +20,5 @@ cat <<EOF
 Three things to try (bin/strata is the program; put $PWD/bin into your PATH):
   strata run --rm -it strata.internal/toolbox sh      a shell in a container
   strata build -t hello --build-arg WHO=you examples/hello && strata run --rm hello
-  strata build -t web examples/web && strata run --rm web      then: curl http://localhost:8080/
+  strata build -t web examples/web && strata run --rm -p 8080:8080 web      then: curl http://localhost:8080/
 EOF
