@@ -1,7 +1,7 @@
 // Command bench runs the same work with strata and with the engines that are installed beside it, in one run and by
 // turns, and prints medians and ratios. A machine's noise hits all alike that way: compare ratios, never seconds.
 //
-//	go run ./scripts/bench [-rounds N] [-only WORD] [-beside NAME,…] [-list] [-podman5]
+//	go run ./scripts/bench [-rounds N] [-only REGEXP] [-beside NAME,…] [-list] [-podman5]
 //
 // As root everything happens in a mount and a network namespace of its own, so that nothing stays mounted, no daemon
 // meets another, and their networks are nobody's business; BuildKit is then built on first use. A plain user measures
@@ -27,7 +27,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
+	"regexp"
 	"syscall"
 	"time"
 )
@@ -47,7 +47,7 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 7, "times that each engine does each piece of work")
-	flag.StringVar(&o.only, "only", "", "run only the rows with this word in their name")
+	flag.StringVar(&o.only, "only", "", "run only the rows whose name this regular expression matches")
 	flag.StringVar(&o.beside, "beside", "", "compare with these engines only, by their names in the table, between commas")
 	flag.BoolVar(&o.podman5, "podman5", false, "compare with podman 5 too, in a root of Debian trixie that is made once in the user's cache")
 	list := flag.Bool("list", false, "print the names of the rows")
@@ -87,14 +87,18 @@ func rows() []workload {
 
 // inside sets the bed up and measures.
 func inside(ctx context.Context, o options) error {
+	only, err := regexp.Compile(o.only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
 	var chosen []workload
 	for _, w := range rows() {
-		if strings.Contains(w.name, o.only) {
+		if only.MatchString(w.name) {
 			chosen = append(chosen, w)
 		}
 	}
 	if len(chosen) == 0 {
-		return fmt.Errorf("no row has %q in its name: -list lists them", o.only)
+		return fmt.Errorf("no row's name matches %q: -list lists them", o.only)
 	}
 	b := &bed{dir: o.inside, run: o.inside + "/run", rounds: o.rounds, options: o}
 	defer b.close()
