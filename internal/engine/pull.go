@@ -137,7 +137,7 @@ func (p *puller) resolve(ctx context.Context) (ocispec.Descriptor, error) {
 
 // here finds the image that this name stood for when it was last pulled, if the registry still says the same.
 func (p *puller) here(ctx context.Context, top digest.Digest) (image.Image, bool, error) {
-	img, err := p.e.images.Pin(ctx, p.ref.WithDigest(top).String())
+	img, err := p.known(ctx, p.ref.WithDigest(top).String())
 	if errors.Is(err, errdef.ErrNotFound) || errors.Is(err, errdef.ErrCorrupt) {
 		return image.Image{}, false, nil
 	}
@@ -153,9 +153,23 @@ func (p *puller) here(ctx context.Context, top digest.Digest) (image.Image, bool
 	return img, true, p.name(ctx, img)
 }
 
-// name points the tag that was asked for to the image.
+// known finds the image that the registry has as name@digest: mostly the one that the tag points to, else by a look at all.
+func (p *puller) known(ctx context.Context, full string) (image.Image, error) {
+	if p.ref.Tag != "" {
+		img, err := p.e.images.Pin(ctx, p.ref.String())
+		if err == nil && slices.Contains(img.Record.RepoDigests, full) {
+			return img, nil
+		}
+	}
+	return p.e.images.Pin(ctx, full)
+}
+
+// name points the tag that was asked for to the image. Where it does so already nothing is written.
 func (p *puller) name(ctx context.Context, img image.Image) error {
 	if p.ref.Tag == "" || p.unnamed {
+		return nil
+	}
+	if t, err := p.e.images.TagNamed(p.ref.String()); err == nil && t.Image == img.ID && t.Index == "" {
 		return nil
 	}
 	if x, ok, err := p.e.images.IndexOf(p.ref.String()); err == nil && ok && slices.ContainsFunc(x.Members, func(m image.Image) bool { return m.ID == img.ID }) {
@@ -240,7 +254,7 @@ func fetchable(m *ocispec.Manifest) error {
 
 // document fetches a small blob whole.
 func (p *puller) document(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	r, err := p.client.Blob(ctx, p.ref, desc, 0)
+	r, err := p.client.Whole(ctx, p.ref, desc)
 	if err != nil {
 		return nil, err
 	}

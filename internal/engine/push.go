@@ -158,12 +158,18 @@ func (e *Engine) pushBuilt(ctx context.Context, ref reference.Ref, b built, form
 // pushIndex pushes every member by its digest, then the index of what the registry has of them.
 func (e *Engine) pushIndex(ctx context.Context, ref reference.Ref, x image.Index, form PushForm) (ocispec.Descriptor, error) {
 	var descs []ocispec.Descriptor
-	for _, m := range x.Members {
-		desc, err := e.pushImage(ctx, ref.Repository(), m, form)
-		if err != nil {
-			return desc, fmt.Errorf("%s: %w", oci.Format(m.Platform()), err)
+	standing, err := e.asking(ctx, ref, func(ctx context.Context) error {
+		for _, m := range x.Members {
+			desc, err := e.pushImage(ctx, ref.Repository(), m, form)
+			if err != nil {
+				return fmt.Errorf("%s: %w", oci.Format(m.Platform()), err)
+			}
+			descs = append(descs, desc)
 		}
-		descs = append(descs, desc)
+		return nil
+	})
+	if err != nil {
+		return ocispec.Descriptor{}, err
 	}
 	raw, err := x.WithManifests(descs)
 	if err != nil {
@@ -176,17 +182,37 @@ func (e *Engine) pushIndex(ctx context.Context, ref reference.Ref, x image.Index
 		}
 		mediaType = oci.DockerIndex
 	}
-	return e.putManifest(ctx, ref, mediaType, raw)
+	return e.putManifest(ctx, ref, mediaType, raw, standing)
+}
+
+// asking does work and meanwhile asks what ref's tag stands for.
+func (e *Engine) asking(ctx context.Context, ref reference.Ref, work func(context.Context) error) (standing digest.Digest, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return work(ctx) })
+	if ref.Tag != "" {
+		group.Go(func() error {
+			standing = e.registries().Standing(ctx, ref)
+			return nil
+		})
+	}
+	err = group.Wait()
+	return standing, err
 }
 
 // pushImage pushes one image under ref: a tag, or the manifest's digest where ref has none.
 func (e *Engine) pushImage(ctx context.Context, ref reference.Ref, img image.Image, form PushForm) (ocispec.Descriptor, error) {
 	p := pusher{e: e, client: e.registries(), ref: ref, img: img, form: form}
-	layers, err := p.layers(ctx)
+	var layers []ocispec.Descriptor
+	standing, err := e.asking(ctx, ref, func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return p.config(ctx) })
+		group.Go(func() (err error) {
+			layers, err = p.layers(ctx)
+			return err
+		})
+		return group.Wait()
+	})
 	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	if err := p.config(ctx); err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	raw, mediaType, err := img.WithLayers(layers)
@@ -197,17 +223,21 @@ func (e *Engine) pushImage(ctx context.Context, ref reference.Ref, img image.Ima
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	return e.putManifest(ctx, ref, mediaType, raw)
+	return e.putManifest(ctx, ref, mediaType, raw, standing)
 }
 
-func (e *Engine) putManifest(ctx context.Context, ref reference.Ref, mediaType string, raw []byte) (ocispec.Descriptor, error) {
-	shown := ref
+// putManifest uploads a document, unless it is what the tag stands for already.
+func (e *Engine) putManifest(ctx context.Context, ref reference.Ref, mediaType string, raw []byte, standing digest.Digest) (ocispec.Descriptor, error) {
+	shown, d := ref, digest.FromBytes(raw)
 	if ref.Tag == "" {
-		shown = ref.WithDigest(digest.FromBytes(raw))
+		shown = ref.WithDigest(d)
 	}
 	task := progress.Begin(e.opts.Sink, "manifest "+shown.String(), "manifest "+shown.Familiar())
-	d, err := e.registries().PutManifest(ctx, ref, mediaType, raw)
-	task.End(ctx, false, err)
+	var err error
+	if d != standing {
+		d, err = e.registries().PutManifest(ctx, ref, mediaType, raw)
+	}
+	task.End(ctx, d == standing, err)
 	return ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(raw))}, err
 }
 
@@ -218,7 +248,11 @@ type pusher struct {
 	ref    reference.Ref
 	img    image.Image
 	form   PushForm
+	turns  chan struct{} // full when as many layers are sent as may be
 }
+
+// wide is how many layers a registry is asked for at a time whether it has them.
+const wide = remote.DefaultConnections
 
 // layers sees that the registry has every layer and gives their descriptors, base first.
 func (p *pusher) layers(ctx context.Context) ([]ocispec.Descriptor, error) {
@@ -226,11 +260,12 @@ func (p *pusher) layers(ctx context.Context) ([]ocispec.Descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.turns = make(chan struct{}, atOnce)
 	ids := p.img.DiffIDs()
 	descs := make([]ocispec.Descriptor, len(ids))
 	first := map[oci.DiffID]int{}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
+	group.SetLimit(wide)
 	for i, id := range ids {
 		if _, seen := first[id]; seen {
 			continue
@@ -269,6 +304,12 @@ func (p *pusher) layer(ctx context.Context, i int, id oci.DiffID, task *progress
 		if ok, err := p.mount(ctx, b); ok || err != nil {
 			return describe(b), ok, err
 		}
+	}
+	select {
+	case p.turns <- struct{}{}:
+		defer func() { <-p.turns }()
+	case <-ctx.Done():
+		return desc, false, context.Cause(ctx)
 	}
 	for _, b := range forms {
 		if ok, err := p.carry(ctx, b, task); ok || err != nil {

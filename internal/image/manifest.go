@@ -51,6 +51,9 @@ func (s *Store) AddRepoDigest(ctx context.Context, id digest.Digest, name string
 		if err != nil {
 			return err
 		}
+		if slices.Contains(rec.RepoDigests, name) {
+			return nil
+		}
 		rec.RepoDigests = union(rec.RepoDigests, []string{name})
 		return s.Images.Put(id.Encoded(), rec)
 	})

@@ -39,6 +39,27 @@ func (c *Client) Head(ctx context.Context, ref reference.Ref) (ocispec.Descripto
 	return pull(ctx, c, ref, wanted(ref), func(e *endpoint) (ocispec.Descriptor, error) { return e.head(ctx, ref) })
 }
 
+// Standing is the digest of what ref's tag stands for, there where a push goes; "" where it stands for nothing or that cannot
+// be told.
+func (c *Client) Standing(ctx context.Context, ref reference.Ref) digest.Digest {
+	e, err := c.forPush(ref)
+	if err != nil {
+		return ""
+	}
+	r := manifestRequest(http.MethodHead, ref)
+	r.scopes = pushScope(ref)
+	resp, err := e.do(ctx, r)
+	if err != nil {
+		return ""
+	}
+	resp.Body.Close()
+	d, err := oci.ParseDigest(resp.Header.Get("Docker-Content-Digest"))
+	if resp.StatusCode != http.StatusOK || err != nil {
+		return ""
+	}
+	return d
+}
+
 // Manifest fetches the manifest or index that a tag or digest stands for.
 func (c *Client) Manifest(ctx context.Context, ref reference.Ref) (Document, error) {
 	ref = ref.Latest()
