@@ -42,6 +42,7 @@ func testRegistries(t *testing.T) {
 		for _, door := range []string{"open", "tls", "basic", "token"} {
 			t.Run(name+"/"+door, func(t *testing.T) { h.tour(t, h.serve(t, program, door), door == "basic" || door == "token") })
 		}
+		t.Run(name+"/broken", func(t *testing.T) { h.brokenUploads(t, h.serve(t, program, "open"), name == "distribution") })
 		t.Run(name+"/nginx", func(t *testing.T) { h.tour(t, h.front(t, h.serve(t, program, "open")), true) })
 	}
 }
