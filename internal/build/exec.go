@@ -62,6 +62,8 @@ type Deps struct {
 
 	Layers Layers
 	Stacks Stacks
+	// Ready tells that Run is about to be called, so that what Run needs can be started meanwhile; it does not wait. Nil tells nobody.
+	Ready func(ctx context.Context)
 	// Run runs the bundle's container id to its end and removes it; code is its exit status. It kills it when ctx ends.
 	Run func(ctx context.Context, id, bundle string, stdout, stderr *os.File) (code int, err error)
 

@@ -103,19 +103,30 @@ func (o *runOp) Run(ctx context.Context, inputs []json.RawMessage, out *graph.Ou
 			return nil, err
 		}
 	}
+	// What the process needs besides its tree is made ready while that is mounted.
+	if o.x.deps.Ready != nil {
+		o.x.deps.Ready(ctx)
+	}
+	lend := sync.OnceValues(func() (StepNetwork, error) { return o.lend(ctx) })
+	go lend()
+	defer func() {
+		if lent, err := lend(); err == nil {
+			lent.Release()
+		}
+	}()
 	result, err := o.changeset(ctx, inputs[0], out, func(t *mounted) error {
 		m := &mounts{o: o, t: t, inputs: states}
 		defer m.close()
 		if err := m.all(ctx); err != nil {
 			return err
 		}
-		return o.process(ctx, t, m, out)
+		return o.process(ctx, t, m, lend, out)
 	})
 	return result, o.at(ctx, err)
 }
 
-// process prepares the tree and runs the container on it.
-func (o *runOp) process(ctx context.Context, t *mounted, more *mounts, out *graph.Output) error {
+// process prepares the tree and runs the container on it, in the network that is lent to it.
+func (o *runOp) process(ctx context.Context, t *mounted, more *mounts, lend func() (StepNetwork, error), out *graph.Output) error {
 	user, err := runtime.LookupUser(t.root, o.run.User, nil)
 	if err != nil {
 		return err
@@ -123,11 +134,10 @@ func (o *runOp) process(ctx context.Context, t *mounted, more *mounts, out *grap
 	if _, err := t.root.MkdirAll(o.run.Cwd, 0o755, 0, 0); err != nil {
 		return fmt.Errorf("working directory: %w", err)
 	}
-	lent, err := o.lend(ctx)
+	lent, err := lend()
 	if err != nil {
 		return fmt.Errorf("the step's network: %w", err)
 	}
-	defer lent.Release()
 	mounts, stubs, err := o.network(t, lent)
 	if err != nil {
 		return err

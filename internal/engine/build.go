@@ -236,7 +236,7 @@ func (e *Engine) execute(ctx context.Context, plan *build.Plan, o BuildOptions, 
 	}
 	s := &steps{e: e}
 	n := &stepNetworks{e: e}
-	deps.Run, deps.Network = s.run, n.take
+	deps.Ready, deps.Run, deps.Network = s.ready, s.run, n.take
 	cfg, err := build.Execute(ctx, plan, deps)
 	return cfg, errors.Join(err, s.close(), n.close())
 }

@@ -19,6 +19,13 @@ type steps struct {
 	err    error
 	runner *runtime.Runner // nil where there is no warm one
 	plain  *runtime.Runtime
+
+	ahead sync.WaitGroup
+}
+
+// ready starts what runs steps, beside what else there is to do before the first one.
+func (s *steps) ready(ctx context.Context) {
+	s.ahead.Go(func() { s.once.Do(func() { s.err = s.start(ctx) }) })
 }
 
 // run runs one step's bundle.
@@ -53,6 +60,7 @@ func (s *steps) start(ctx context.Context) error {
 
 // close ends what run started. No step runs any more.
 func (s *steps) close() error {
+	s.ahead.Wait()
 	if s.runner == nil {
 		return nil
 	}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"strata/internal/errdef"
@@ -136,14 +138,15 @@ func inMount(m *os.File) string { return fmt.Sprintf("/proc/self/fd/%d/.", m.Fd(
 
 func (s *Stacks) stack(ids []oci.DiffID) ([]*known, error) {
 	stack := make([]*known, len(ids))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0)) // most of it is mounting images of layers
 	for i, id := range ids {
-		k, err := s.layer(id)
-		if err != nil {
-			return nil, err
-		}
-		stack[i] = k
+		g.Go(func() (err error) {
+			stack[i], err = s.layer(id)
+			return err
+		})
 	}
-	return stack, nil
+	return stack, g.Wait()
 }
 
 // Lower gives the overlay lower directories of the stack ids (base first), topmost first, fix-up layers included. They are
