@@ -51,8 +51,8 @@ func (s *Store) withTree(ctx context.Context, rec Record, dir string, fn func(t 
 		if err != nil {
 			return err
 		}
-		// What unlock cannot give up goes with the process.
-		defer func() { _ = s.unlock(rec.ID, l, verdict{}) }()
+		// What cannot be given up goes with the process.
+		defer func() { _ = l.release(verdict{}) }()
 		if rec, err = s.records.Get(rec.ID); err != nil {
 			return err
 		}

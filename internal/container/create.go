@@ -42,8 +42,8 @@ func (s *Store) Create(ctx context.Context, o CreateOptions) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	// What unlock cannot give up goes with the process; the container is there or not all the same.
-	defer func() { _ = s.unlock(rec.ID, l, verdict{}) }()
+	// What cannot be given up goes with the process; the container is there or not all the same.
+	defer func() { _ = l.release(verdict{}) }()
 	if err := s.names.locked(ctx, func() error { return s.reserve(&rec, o.Name) }); err != nil {
 		return Record{}, err
 	}

@@ -30,8 +30,19 @@ type verdict struct {
 
 func (s *Store) lockPath(id string) string { return filepath.Join(s.RunDir(id), "lock") }
 
+// claim is a container's lock, held. It keeps the id it was taken for: the record by which a holder came to it may be gone
+// by the time the lock is given up.
+type claim struct {
+	s    *Store
+	id   string
+	file *atomicfile.Lock
+}
+
 // lock makes the run directory and takes the container's lock.
-func (s *Store) lock(ctx context.Context, id string) (*atomicfile.Lock, error) {
+func (s *Store) lock(ctx context.Context, id string) (*claim, error) {
+	if !validID(id) {
+		return nil, fmt.Errorf("container id %q: %w", id, errdef.ErrInvalid)
+	}
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	for {
@@ -45,29 +56,45 @@ func (s *Store) lock(ctx context.Context, id string) (*atomicfile.Lock, error) {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return nil, fmt.Errorf("container %s: another operation holds it: %w", ShortID(id), errdef.ErrConflict)
 		}
-		return l, err
+		if err != nil {
+			return nil, err
+		}
+		return &claim{s: s, id: id, file: l}, nil
 	}
 }
 
-// unlock removes the run directory, publishes v to those who wait, and gives the lock up.
-func (s *Store) unlock(id string, l *atomicfile.Lock, v verdict) error {
+// tryLock is [Store.lock] that does not wait for another holder: errdef.ErrConflict.
+func (s *Store) tryLock(ctx context.Context, id string) (*claim, error) {
+	l, err := atomicfile.TryExclusive(s.lockPath(id))
+	if errors.Is(err, os.ErrNotExist) {
+		return s.lock(ctx, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &claim{s: s, id: id, file: l}, nil
+}
+
+// release removes the run directory, publishes v to those who wait, and gives the lock up.
+func (c *claim) release(v verdict) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	if _, err := l.File().WriteAt(raw, 0); err != nil {
+	if _, err := c.file.File().WriteAt(raw, 0); err != nil {
 		return err
 	}
-	entries, _ := os.ReadDir(s.RunDir(id))
+	run := c.s.RunDir(c.id)
+	entries, _ := os.ReadDir(run)
 	for _, e := range entries {
 		if e.Name() != "lock" {
-			os.RemoveAll(filepath.Join(s.RunDir(id), e.Name()))
+			os.RemoveAll(filepath.Join(run, e.Name()))
 		}
 	}
 	// The lock's name goes while it is held: whoever waits for it notices and starts anew.
-	err = os.Remove(s.lockPath(id))
-	os.Remove(s.RunDir(id))
-	return errors.Join(err, l.Unlock())
+	err = os.Remove(c.s.lockPath(c.id))
+	os.Remove(run)
+	return errors.Join(err, c.file.Unlock())
 }
 
 // held reports whether a process holds the container's lock.

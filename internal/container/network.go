@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"strata/internal/atomicfile"
 	"strata/internal/errdef"
 	"strata/internal/network"
 )
@@ -295,17 +294,14 @@ func (s *Store) clearNetworks(ctx context.Context, except string) error {
 
 // releaseDead takes a container without a supervisor out of its networks, unless it gets one just now.
 func (s *Store) releaseDead(ctx context.Context, id string) error {
-	l, err := atomicfile.TryExclusive(s.lockPath(id))
-	if errors.Is(err, os.ErrNotExist) {
-		l, err = s.lock(ctx, id)
-	}
+	l, err := s.tryLock(ctx, id)
 	if errors.Is(err, errdef.ErrConflict) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.opt.Networks.Release(id), s.unlock(id, l, verdict{}))
+	return errors.Join(s.opt.Networks.Release(id), l.release(verdict{}))
 }
 
 // Endpoints are a running container's places in networks.

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"strata/internal/atomicfile"
 	"strata/internal/errdef"
 )
 
@@ -20,10 +19,7 @@ func (s *Store) reconcile(ctx context.Context, rec Record) (Record, error) {
 	if !s.abandoned(rec) {
 		return rec, nil
 	}
-	l, err := atomicfile.TryExclusive(s.lockPath(rec.ID))
-	if errors.Is(err, os.ErrNotExist) {
-		l, err = s.lock(ctx, rec.ID)
-	}
+	l, err := s.tryLock(ctx, rec.ID)
 	if errors.Is(err, errdef.ErrConflict) {
 		return s.records.Get(rec.ID) // a supervisor has come, or another process is doing this
 	}
@@ -32,7 +28,7 @@ func (s *Store) reconcile(ctx context.Context, rec Record) (Record, error) {
 	}
 	rec, err = s.bringInOrder(ctx, rec.ID)
 	v := verdict{Done: err == nil, Code: rec.State.ExitCode, Error: rec.State.Error}
-	return rec, errors.Join(err, s.unlock(rec.ID, l, v))
+	return rec, errors.Join(err, l.release(v))
 }
 
 // abandoned reports whether the container has no supervisor but something that only a supervisor leaves: a living state,

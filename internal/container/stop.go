@@ -189,7 +189,7 @@ func (s *Store) Remove(ctx context.Context, rec Record, o RemoveOptions) error {
 		return err
 	}
 	err = s.removeLocked(ctx, rec, o)
-	return errors.Join(err, s.unlock(rec.ID, l, verdict{Done: true, Code: rec.State.ExitCode}))
+	return errors.Join(err, l.release(verdict{Done: true, Code: rec.State.ExitCode}))
 }
 
 func (s *Store) removeLocked(ctx context.Context, rec Record, o RemoveOptions) error {

@@ -22,7 +22,7 @@ type Streams struct{ In, Out, Err *os.File }
 type supervision struct {
 	s     *Store
 	rec   Record
-	lock  *atomicfile.Lock
+	lock  *claim
 	ports *network.Relay // nil: none are published
 	net   nets
 	// resolver answers the container's questions for names.
@@ -61,7 +61,7 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 		err = s.setHalted(ctx, id, false)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.unlock(id, l, verdict{}))
+		return nil, errors.Join(err, l.release(verdict{}))
 	}
 	return &supervision{s: s, rec: rec, lock: l}, nil
 }
@@ -174,7 +174,7 @@ func (v *supervision) finish(ctx context.Context, code int, failure error, said 
 		v.s.mergeOthers(&v.rec)
 		err = v.s.destroy(ctx, v.rec, true)
 	}
-	err = errors.Join(err, left, v.s.unlock(v.rec.ID, v.lock, verdict{Done: true, Code: st.ExitCode, Error: st.Error}))
+	err = errors.Join(err, left, v.lock.release(verdict{Done: true, Code: st.ExitCode, Error: st.Error}))
 	if said != nil {
 		said()
 	}
