@@ -296,6 +296,7 @@ func (a *app) logs() *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&o.Follow, "follow", "f", false, "go on until the container ends")
 	fl.BoolVarP(&o.Timestamps, "timestamps", "t", false, "show when each line was written")
+	fl.BoolVar(&o.Details, "details", false, "show the labels and variables that --log-opt put beside each line")
 	fl.StringVarP(&tail, "tail", "n", "all", "number of lines from the end")
 	fl.StringVar(&since, "since", "", "only what was written since this time or age (2026-01-02T15:04:05, 10m)")
 	fl.StringVar(&until, "until", "", "only what was written before this time or age")

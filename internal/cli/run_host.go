@@ -48,7 +48,7 @@ func (f *hostFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.cgroupParent, "cgroup-parent", "", "control group in which the container's is made")
 	fl.IntVar(&f.oomScore, "oom-score-adj", 0, "how readily it is killed when memory is short: -1000 to 1000")
 	fl.StringVar(&f.logDriver, "log-driver", "", "how its output is kept: json-file, local or none")
-	fl.StringArrayVar(&f.logOpts, "log-opt", nil, "max-size=SIZE, max-file=N, labels=NAMES, env=NAMES")
+	fl.StringArrayVar(&f.logOpts, "log-opt", nil, "max-size=SIZE, max-file=N, compress=true, mode=non-blocking, max-buffer-size=SIZE, labels=NAMES, env=NAMES")
 	fl.StringVar(&f.runtime, "runtime", "", "OCI runtime: a name of strata.toml, a program's name, or a path")
 	fl.StringVar(&f.stopSignal, "stop-signal", "", "signal by which it is asked to stop")
 	fl.IntVar(&f.stopTimeout, "stop-timeout", 0, "seconds until it is killed when it does not stop; -1 waits for ever")

@@ -68,7 +68,7 @@ func (h *hub) copy(k kind, r *os.File) {
 		lines = &stream{w: h.log, name: name}
 		defer lines.end()
 	}
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, maxFrame)
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {

@@ -2,9 +2,9 @@ package container
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"encoding/json"
-	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -13,9 +13,10 @@ import (
 
 const (
 	// maxLine is docker's: a longer line is kept in parts, of which the last alone ends in a newline.
-	maxLine         = 16 << 10
-	defaultLogSize  = 10 << 20
-	defaultLogFiles = 3
+	maxLine = 16 << 10
+	// logBatch is about how much is written at once.
+	logBatch         = 64 << 10
+	defaultLogBuffer = 1 << 20
 )
 
 // LogPath is the container's newest log file, "" when it keeps none. Older ones have ".1", ".2" … behind.
@@ -28,21 +29,25 @@ func (s *Store) LogPath(rec Record) string {
 
 // logWriter keeps a container's output in docker's json-file form: an object {"log","stream","time"} a line. It is safe
 // for use by the copiers of both streams. A disk that is full loses lines, it does not stop the container.
+//
+// Entries are gathered, and written when a copier has given all that it read. With a bound on what waits
+// (mode=non-blocking) another goroutine writes them, and what comes while that much waits is dropped.
 type logWriter struct {
-	path    string
-	maxSize int64 // negative: no limit
-	files   int
-
+	files logFiles
 	attrs []byte // what stands with each entry: `,"attrs":{…}`, or nothing
+	most  int    // bytes that wait for the disk; 0: whoever writes waits for it
 
-	mu   sync.Mutex
-	f    *os.File
-	size int64
-	out  []byte // lines encoded for one write
+	mu    sync.Mutex
+	out   []byte // entries that are not written yet
+	stamp []byte // the time of the entries that are being encoded
+	// With a bound: wake tells the writing goroutine that there is something to do, done that it has ended.
+	wake   *sync.Cond
+	closed bool
+	done   chan struct{}
 }
 
 func openLog(path string, c LogConfig, attrs map[string]string) (*logWriter, error) {
-	w := &logWriter{path: path, maxSize: c.MaxSize, files: c.MaxFiles}
+	w := &logWriter{files: logFiles{path: path, maxSize: c.MaxSize, most: c.MaxFiles, compress: c.Compress}}
 	if len(attrs) > 0 {
 		raw, err := json.Marshal(attrs)
 		if err != nil {
@@ -50,36 +55,47 @@ func openLog(path string, c LogConfig, attrs map[string]string) (*logWriter, err
 		}
 		w.attrs = append([]byte(`,"attrs":`), raw...)
 	}
-	if w.maxSize == 0 {
-		w.maxSize = defaultLogSize
+	if err := w.files.open(); err != nil {
+		return nil, err
 	}
-	if w.files <= 0 {
-		w.files = defaultLogFiles
+	if c.NonBlocking {
+		w.most = cmp.Or(c.MaxBuffer, defaultLogBuffer)
+		w.wake, w.done = sync.NewCond(&w.mu), make(chan struct{})
+		go w.writeBehind()
 	}
-	return w, w.open()
+	return w, nil
 }
 
-func (w *logWriter) open() error {
-	f, err := os.OpenFile(w.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
-	if err != nil {
-		return fmt.Errorf("container log: %w", err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return fmt.Errorf("container log: %w", err)
-	}
-	w.f, w.size = f, info.Size()
-	return nil
-}
-
+// close writes what waits and closes the file.
 func (w *logWriter) close() error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.f == nil {
-		return nil
+	w.closed = true
+	w.mu.Unlock()
+	if w.done != nil {
+		w.wake.Signal()
+		<-w.done
 	}
-	return w.f.Close()
+	return w.files.close()
+}
+
+// writeBehind writes what gathers, until the log is closed.
+func (w *logWriter) writeBehind() {
+	defer close(w.done)
+	var spare []byte
+	for {
+		w.mu.Lock()
+		for len(w.out) == 0 && !w.closed {
+			w.wake.Wait()
+		}
+		batch := w.out
+		w.out = spare[:0]
+		w.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		w.files.write(batch)
+		spare = batch
+	}
 }
 
 // stream splits one of the container's streams into lines for the log.
@@ -91,9 +107,9 @@ type stream struct {
 
 // write logs the lines that p completes. Nothing of p is kept but the beginning of a line.
 func (s *stream) write(p []byte) {
-	now := time.Now()
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
+	s.w.at(time.Now())
 	for len(p) > 0 {
 		room := maxLine - len(s.rest)
 		end := bytes.IndexByte(p[:min(len(p), room)], '\n') + 1
@@ -104,11 +120,15 @@ func (s *stream) write(p []byte) {
 		if end == 0 {
 			end = room
 		}
-		s.rest = append(s.rest, p[:end]...)
+		line := p[:end]
+		if len(s.rest) > 0 {
+			s.rest = append(s.rest, line...)
+			line = s.rest
+		}
 		p = p[end:]
-		cut := len(s.rest) - unfinished(s.rest)
-		s.w.line(s.rest[:cut], s.name, now)
-		s.rest = append(s.rest[:0], s.rest[cut:]...)
+		cut := len(line) - unfinished(line)
+		s.w.line(line[:cut], s.name)
+		s.rest = append(s.rest[:0], line[cut:]...)
 	}
 	s.w.flush()
 }
@@ -131,14 +151,19 @@ func (s *stream) end() {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	if len(s.rest) > 0 {
-		s.w.line(s.rest, s.name, time.Now())
+		s.w.at(time.Now())
+		s.w.line(s.rest, s.name)
 		s.rest = nil
 		s.w.flush()
 	}
 }
 
+// at sets the time of the entries that follow.
+func (w *logWriter) at(t time.Time) { w.stamp = t.UTC().AppendFormat(w.stamp[:0], time.RFC3339Nano) }
+
 // line encodes one line, or a part of a long one.
-func (w *logWriter) line(p []byte, stream string, t time.Time) {
+func (w *logWriter) line(p []byte, stream string) {
+	before := len(w.out)
 	w.out = append(w.out, `{"log":"`...)
 	w.out = appendEscaped(w.out, p)
 	w.out = append(w.out, `","stream":"`...)
@@ -146,57 +171,47 @@ func (w *logWriter) line(p []byte, stream string, t time.Time) {
 	w.out = append(w.out, '"')
 	w.out = append(w.out, w.attrs...)
 	w.out = append(w.out, `,"time":"`...)
-	w.out = t.UTC().AppendFormat(w.out, time.RFC3339Nano)
+	w.out = append(w.out, w.stamp...)
 	w.out = append(w.out, "\"}\n"...)
-	if len(w.out) >= 64<<10 {
+	switch {
+	case w.most == 0 && len(w.out) >= logBatch:
 		w.flush()
+	case w.most > 0 && before > 0 && len(w.out) > w.most:
+		w.out = w.out[:before]
 	}
 }
 
+// flush has what gathered written.
 func (w *logWriter) flush() {
-	if len(w.out) == 0 {
+	if w.most > 0 {
+		w.wake.Signal()
 		return
 	}
-	if w.maxSize > 0 && w.size > 0 && w.size+int64(len(w.out)) > w.maxSize {
-		w.rotate()
-	}
-	if w.f != nil {
-		n, err := w.f.Write(w.out)
-		if err != nil && n > 0 {
-			// Half a line would make the next one unreadable.
-			if w.f.Truncate(w.size) == nil {
-				n = 0
-			}
-		}
-		w.size += int64(n)
-	}
+	w.files.write(w.out)
 	w.out = w.out[:0]
-	if cap(w.out) > 256<<10 {
+	if cap(w.out) > 4*logBatch {
 		w.out = nil
 	}
 }
 
-// rotate makes the newest file the first of the old ones. When a name cannot be changed the log goes on in the same file.
-func (w *logWriter) rotate() {
-	for i := w.files - 2; i >= 0; i-- {
-		_ = os.Rename(rotated(w.path, i), rotated(w.path, i+1))
+// plainLength is how long p goes on with bytes that stand for themselves in a JSON string. It looks at eight at a time.
+func plainLength(p []byte) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	n := 0
+	for ; n+8 <= len(p); n += 8 {
+		x := binary.LittleEndian.Uint64(p[n:])
+		quote, slash := x^(ones*'"'), x^(ones*'\\')
+		// A byte's highest bit is set in this if it is below a space, the one or the other, or no ASCII.
+		if ((x-ones*' ')&^x|(quote-ones)&^quote|(slash-ones)&^slash|x)&tops != 0 {
+			break
+		}
 	}
-	if w.files == 1 {
-		os.Remove(w.path)
+	for ; n < len(p); n++ {
+		if c := p[n]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			break
+		}
 	}
-	old := w.f
-	if err := w.open(); err != nil {
-		return
-	}
-	old.Close()
-}
-
-// rotated is the name of the i-th newest log file.
-func rotated(path string, i int) string {
-	if i == 0 {
-		return path
-	}
-	return fmt.Sprintf("%s.%d", path, i)
+	return n
 }
 
 // appendEscaped appends p as the inside of a JSON string. Bytes that are not UTF-8 become the replacement character.
@@ -204,11 +219,11 @@ func appendEscaped(dst, p []byte) []byte {
 	const hex = "0123456789abcdef"
 	start := 0
 	for i := 0; i < len(p); {
-		c := p[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
+		if n := plainLength(p[i:]); n > 0 {
+			i += n
 			continue
 		}
+		c := p[i]
 		size, repl := 1, ""
 		switch {
 		case c == '\n':

@@ -11,6 +11,9 @@ import (
 	"strata/internal/errdef"
 )
 
+// mostLogBuffer bounds what a shim holds for a slow disk.
+const mostLogBuffer = 256 << 20
+
 // LogConfig says how the container's output is kept.
 type LogConfig struct {
 	// Driver is "json-file" (also when empty), "local", which here is the same with other bounds, or "none".
@@ -21,6 +24,11 @@ type LogConfig struct {
 	// Labels and Env name what of the container's labels and environment stands with each entry.
 	Labels []string `json:",omitempty"`
 	Env    []string `json:",omitempty"`
+	// Compress says that older files are kept compressed.
+	Compress bool `json:",omitempty"`
+	// NonBlocking: the container does not wait for the disk, and what it writes while MaxBuffer bytes wait (0: 1 MiB) is lost.
+	NonBlocking bool `json:",omitempty"`
+	MaxBuffer   int  `json:",omitempty"`
 	// Options are the options as they were given.
 	Options map[string]string `json:",omitempty"`
 }
@@ -41,14 +49,27 @@ func ParseLog(driver string, opts map[string]string) (LogConfig, error) {
 		return c, err
 	}
 	if driver == "local" { // docker's bounds of it
-		c.MaxSize, c.MaxFiles = 20<<20, 5
+		c.MaxSize, c.MaxFiles, c.Compress = 20<<20, 5, true
 	}
 	for _, key := range slices.Sorted(maps.Keys(opts)) {
 		if err := c.set(key, opts[key]); err != nil {
 			return c, fmt.Errorf("log option %s=%s: %w", key, opts[key], err)
 		}
 	}
-	return c, nil
+	return c, c.conflict()
+}
+
+// conflict says which of the options do not go together.
+func (c LogConfig) conflict() error {
+	asked := c.Options["compress"] != ""
+	switch {
+	case c.MaxBuffer > 0 && !c.NonBlocking:
+		return fmt.Errorf("logger: max-buffer-size option is only supported with 'mode=non-blocking': %w", errdef.ErrInvalid)
+	case c.Compress && asked && (c.MaxFiles == 1 || c.MaxSize < 0):
+		return errdef.WithHint(fmt.Errorf("compress cannot be true when max-file is less than 2 or max-size is not set: %w", errdef.ErrInvalid),
+			"compressed are the older files: --log-opt max-size=10m --log-opt max-file=3 --log-opt compress=true")
+	}
+	return nil
 }
 
 func (c *LogConfig) set(key, value string) (err error) {
@@ -76,15 +97,21 @@ func (c *LogConfig) set(key, value string) (err error) {
 	case "env":
 		c.Env = words()
 	case "compress":
-		if value != "false" {
-			err = errdef.WithHint(fmt.Errorf("old files are kept as they are, so that logs -f can go on in them: %w", errdef.ErrUnsupported), "leave it out, or say compress=false")
+		if c.Compress, err = strconv.ParseBool(value); err != nil {
+			err = fmt.Errorf("want true or false: %w", errdef.ErrInvalid)
 		}
 	case "mode":
-		if value != "blocking" {
-			err = errdef.WithHint(fmt.Errorf("a log that forgets what comes too quickly is not kept here: %w", errdef.ErrUnsupported), "leave it out, or say mode=blocking")
+		if c.NonBlocking = value == "non-blocking"; !c.NonBlocking && value != "blocking" {
+			err = fmt.Errorf("logger: logging mode not supported, there are blocking and non-blocking: %w", errdef.ErrInvalid)
 		}
+	case "max-buffer-size":
+		var n int64
+		if n, err = config.ParseSize(value); err == nil && (n < 1 || n > mostLogBuffer) {
+			err = fmt.Errorf("want a size from 1 byte to %d MiB: %w", mostLogBuffer>>20, errdef.ErrInvalid)
+		}
+		c.MaxBuffer = int(n)
 	default:
-		err = errdef.WithHint(fmt.Errorf("unknown log opt for the %s log driver: %w", c.Driver, errdef.ErrInvalid), "there are max-size, max-file, labels and env")
+		err = errdef.WithHint(fmt.Errorf("unknown log opt for the %s log driver: %w", c.Driver, errdef.ErrInvalid), "there are max-size, max-file, compress, mode, max-buffer-size, labels and env")
 	}
 	return err
 }

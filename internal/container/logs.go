@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"strata/internal/errdef"
@@ -22,6 +25,7 @@ type LogOptions struct {
 	// Since and Until bound the entries' time when they are not zero.
 	Since, Until time.Time
 	Timestamps   bool
+	Details      bool // show what stands with an entry: --log-opt labels and env
 }
 
 const followPause = 50 * time.Millisecond
@@ -67,9 +71,19 @@ type logReader struct {
 }
 
 type logEntry struct {
-	Log    string    `json:"log"`
-	Stream string    `json:"stream"`
-	Time   time.Time `json:"time"`
+	Log    string            `json:"log"`
+	Stream string            `json:"stream"`
+	Attrs  map[string]string `json:"attrs"`
+	Time   time.Time         `json:"time"`
+}
+
+// details are docker's form of what stands with an entry.
+func (e logEntry) details() string {
+	words := make([]string, 0, len(e.Attrs))
+	for _, key := range slices.Sorted(maps.Keys(e.Attrs)) {
+		words = append(words, url.QueryEscape(key)+"="+url.QueryEscape(e.Attrs[key]))
+	}
+	return strings.Join(words, ",")
 }
 
 // run reads from the wanted beginning to the end, and goes on while alive says so.
@@ -79,7 +93,7 @@ func (r *logReader) run(ctx context.Context, alive func() bool) error {
 	if err != nil || f == nil {
 		return err
 	}
-	defer func() { f.Close() }()
+	defer func() { f.f.Close() }()
 	for {
 		// Asked before reading: what was written before the end is then read after it.
 		live := alive()
@@ -93,10 +107,10 @@ func (r *logReader) run(ctx context.Context, alive func() bool) error {
 		if next != nil {
 			// The writer is done with the file that lost its name, but may have written since we looked.
 			if err := r.drain(ctx, f); err != nil {
-				next.Close()
+				next.f.Close()
 				return err
 			}
-			f.Close()
+			f.f.Close()
 			f, r.line = next, nil
 			continue
 		}
@@ -112,18 +126,17 @@ func (r *logReader) run(ctx context.Context, alive func() bool) error {
 }
 
 // begin opens the file where the wanted entries begin, at their place.
-func (r *logReader) begin() (*os.File, error) {
-	files := r.openAll()
-	if len(files) == 0 {
-		return nil, nil
+func (r *logReader) begin() (*logFile, error) {
+	files, err := r.openAll()
+	if err != nil || len(files) == 0 {
+		return nil, err
 	}
-	pick, offset := len(files)-1, int64(0)
+	pick := len(files) - 1
 	if r.o.Tail >= 0 {
 		left := r.o.Tail
 		for pick = 0; ; pick++ {
-			var err error
-			if offset, left, err = tailOffset(files[pick], left); err != nil {
-				closeAll(files)
+			if left, err = files[pick].last(left); err != nil {
+				closeLogs(files)
 				return nil, err
 			}
 			if left == 0 || pick == len(files)-1 {
@@ -132,20 +145,44 @@ func (r *logReader) begin() (*os.File, error) {
 		}
 	}
 	f := files[pick]
-	closeAll(slices.Concat(files[:pick], files[pick+1:]))
-	_, err := f.Seek(offset, io.SeekStart)
-	return f, err
+	closeLogs(slices.Concat(files[:pick], files[pick+1:]))
+	return f, nil
 }
 
-// openAll opens the log's files, newest first.
-func (r *logReader) openAll() []*os.File {
-	var files []*os.File
+// openAll opens the log's files, newest first. Names change while we go from one to the next when the log is rotated: then it
+// looks again.
+func (r *logReader) openAll() ([]*logFile, error) {
+	var before []*logFile
+	for range 100 {
+		files, err := r.openOnce()
+		same := slices.EqualFunc(before, files, (*logFile).is)
+		closeLogs(before)
+		if err != nil || same {
+			return files, err
+		}
+		before = files
+	}
+	return before, nil // it is rotated more quickly than we read: what was there must do
+}
+
+func (r *logReader) openOnce() ([]*logFile, error) {
+	var files []*logFile
 	for i := 0; ; i++ {
-		f, err := os.Open(rotated(r.path, i))
+		f, err := openLogFile(r.path, i)
+		if errors.Is(err, os.ErrNotExist) {
+			return files, nil
+		}
 		if err != nil {
-			return files
+			closeLogs(files)
+			return nil, err
 		}
 		files = append(files, f)
+	}
+}
+
+func closeLogs(files []*logFile) {
+	for _, f := range files {
+		f.f.Close()
 	}
 }
 
@@ -183,23 +220,15 @@ func tailOffset(f *os.File, n int) (offset int64, left int, err error) {
 }
 
 // next opens the file that follows f, nil when f is the newest. Files change names by rotation, so f is looked for by identity.
-func (r *logReader) next(f *os.File) (*os.File, error) {
-	self, err := f.Stat()
+func (r *logReader) next(f *logFile) (*logFile, error) {
+	files, err := r.openAll()
 	if err != nil {
 		return nil, err
 	}
-	files := r.openAll()
-	defer func() { closeAll(files) }()
-	at := len(files) // rotated away while we read: go on with the oldest there is
-	for i, o := range files {
-		info, err := o.Stat()
-		if err != nil {
-			return nil, err
-		}
-		if os.SameFile(self, info) {
-			at = i
-			break
-		}
+	defer func() { closeLogs(files) }()
+	at := slices.IndexFunc(files, func(o *logFile) bool { return o.is(f) })
+	if at < 0 {
+		at = len(files) // rotated away while we read: go on with the oldest there is
 	}
 	if at == 0 {
 		return nil, nil
@@ -210,10 +239,9 @@ func (r *logReader) next(f *os.File) (*os.File, error) {
 }
 
 // drain shows the complete entries from f's place to its end.
-func (r *logReader) drain(ctx context.Context, f *os.File) error {
-	in := bufio.NewReaderSize(f, 64<<10)
+func (r *logReader) drain(ctx context.Context, f *logFile) error {
 	for ctx.Err() == nil {
-		part, err := in.ReadSlice('\n')
+		part, err := f.in.ReadSlice('\n')
 		if len(r.line)+len(part) > 1<<20 {
 			r.line = nil // no line of ours is so long
 			continue
@@ -248,6 +276,9 @@ func (r *logReader) show(line []byte) error {
 	w := r.stdout
 	if e.Stream == "stderr" {
 		w = r.stderr
+	}
+	if r.o.Details && !r.partial[e.Stream] {
+		e.Log = e.details() + " " + e.Log
 	}
 	if r.o.Timestamps && !r.partial[e.Stream] {
 		e.Log = e.Time.Format("2006-01-02T15:04:05.000000000Z07:00") + " " + e.Log

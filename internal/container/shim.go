@@ -26,6 +26,9 @@ const shimName = "strata-shim"
 // given the streams from outside the container's pid namespace can still hold them.
 const drainTime = 5 * time.Second
 
+// pipeSize is how much of its output a container can write ahead of its shim.
+const pipeSize = 256 << 10
+
 // shimArgs is what the starter tells the shim, as JSON in argv[1]. Descriptor 3 is where the shim reports, 4 the starter's
 // attachment if Attach is set.
 type shimArgs struct {
@@ -221,10 +224,20 @@ func (c *control) wire(tty, stdin bool) (stdio runtime.Stdio, outputs []output, 
 	var out, errs *os.File
 	out, stdio.Out = pipe()
 	errs, stdio.Err = pipe()
+	widen(stdio.Out)
+	widen(stdio.Err)
 	if stdin {
 		stdio.In, c.stdin = pipe()
 	}
 	return stdio, []output{{frameStdout, out}, {frameStderr, errs}}, err
+}
+
+// widen makes a pipe hold more, so that who writes much and who reads it take turns less often. The kernel may refuse it to a
+// user who has many, and then it stays as it is.
+func widen(pipe *os.File) {
+	if pipe != nil {
+		_, _ = unix.FcntlInt(pipe.Fd(), unix.F_SETPIPE_SZ, pipeSize)
+	}
 }
 
 // wireConsole is [control.wire] for the terminal that the runtime has given.
