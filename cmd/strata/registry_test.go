@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
@@ -29,13 +30,14 @@ const (
 	registryToken  = "a-token-for-ann"
 )
 
-// startRegistry NAME [basic|token|cut|forged|lists|digests]: serves an empty registry on loopback until the script ends and puts its
+// startRegistry NAME [basic|token|cut|forged|once|lists|digests]: serves an empty registry on loopback until the script ends and puts its
 // host:port into the environment. With basic or token it is ann's, and her password is s3cret. With cut every answer with a
-// blob breaks off after a while; with forged the blobs of layers are not what they should be. With lists it lists
+// blob breaks off after a while; with forged the blobs of layers are not what they should be; with once each blob is given out
+// once. With lists it lists
 // referrers; with digests it removes by digest only, and then all tags too.
 func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: registry NAME [basic|token|cut|forged|lists|digests]")
+		ts.Fatalf("usage: registry NAME [basic|token|cut|forged|once|lists|digests]")
 	}
 	lists := len(args) == 2 && args[1] == "lists"
 	h := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(lists))
@@ -43,6 +45,8 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	case len(args) == 1, lists:
 	case args[1] == "cut", args[1] == "forged":
 		h = badLine(args[1], h)
+	case args[1] == "once":
+		h = once(h)
 	case args[1] == "digests":
 		h = byDigest(h)
 	default:
@@ -106,6 +110,37 @@ func badLine(kind string, next http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		w.Write(body)
+	})
+}
+
+// once gives the bytes of each blob out one time: who wants it again must have kept it.
+func once(next http.Handler) http.Handler {
+	var mu sync.Mutex
+	given := map[string]int{}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/sha256:") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		total := rec.Body.Len()
+		if _, size, ok := strings.Cut(rec.Header().Get("Content-Range"), "/"); ok {
+			total, _ = strconv.Atoi(size)
+		}
+		mu.Lock()
+		before := given[r.URL.Path]
+		given[r.URL.Path] += rec.Body.Len()
+		mu.Unlock()
+		if before >= total {
+			http.NotFound(w, r)
+			return
+		}
+		for k, v := range rec.Header() {
+			w.Header()[k] = v
+		}
+		w.WriteHeader(rec.Code)
+		w.Write(rec.Body.Bytes())
 	})
 }
 

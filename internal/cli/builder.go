@@ -5,7 +5,6 @@ import (
 	"math"
 	"os"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -22,7 +21,7 @@ import (
 func cacheCap() (engine.CacheCap, error) {
 	const name = "STRATA_BUILD_CACHE_MAX"
 	if value := os.Getenv(name); value != "" {
-		limit, err := parseCap(value)
+		limit, err := engine.ParseCap(value)
 		if err != nil {
 			err = usagef("%s=%q: %w", name, value, err)
 		}
@@ -32,31 +31,8 @@ func cacheCap() (engine.CacheCap, error) {
 	if err != nil {
 		return engine.CacheCap{}, err
 	}
-	limit, err := parseCap(c.Store.BuildCacheMax)
+	limit, err := engine.ParseCap(c.Store.BuildCacheMax)
 	return limit, c.Fault("store.build-cache-max", err)
-}
-
-func parseCap(value string) (engine.CacheCap, error) {
-	bad := fmt.Errorf("want a size, a percentage of the disk, or none: %w", errdef.ErrInvalid)
-	value = strings.TrimSpace(value)
-	switch value {
-	case "":
-		return engine.CacheCap{}, nil
-	case "none", "0":
-		return engine.CacheCap{None: true}, nil
-	}
-	if part, ok := strings.CutSuffix(value, "%"); ok {
-		n, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
-		if err != nil || !(n > 0 && n <= 100) {
-			return engine.CacheCap{}, bad
-		}
-		return engine.CacheCap{Percent: n}, nil
-	}
-	n, err := config.ParseSize(value)
-	if err != nil || n <= 0 {
-		return engine.CacheCap{}, bad
-	}
-	return engine.CacheCap{Bytes: n}, nil
 }
 
 func (a *app) builderPrune() *cobra.Command {

@@ -35,10 +35,13 @@ type Config struct {
 	origins map[string]string // by key: the file that set it
 }
 
-// Store says how what is kept lies on the disk. The environment wins: STRATA_DURABLE and STRATA_BUILD_CACHE_MAX.
+// Store says how what is kept lies on the disk. The environment wins: STRATA_DURABLE, STRATA_BUILD_CACHE_MAX, STRATA_BLOB_CACHE_MAX.
 type Store struct {
 	Durable       string `toml:"durable"`         // end, always or never
 	BuildCacheMax string `toml:"build-cache-max"` // "20g", "15%" of the disk, "none"; "" is a tenth of the disk, at least 2 GiB
+	// BlobCacheMax bounds the compressed layers that are kept beside the layers, as BuildCacheMax does; "0" keeps none, "" is a
+	// twentieth of the disk, at least 1 GiB.
+	BlobCacheMax string `toml:"blob-cache-max"`
 }
 
 // Log says how the output of new containers is kept.

@@ -19,17 +19,20 @@ import (
 func (e *Engine) Load(ctx context.Context, r io.Reader, p oci.Platform) ([]archive.Loaded, error) {
 	d := e.archiveDeps()
 	d.Platform = p
-	return e.loaded(archive.Load(ctx, r, d, e.opts.Sink))
+	all, err := archive.Load(ctx, r, d, e.opts.Sink)
+	return e.loaded(ctx, all, err)
 }
 
 // LoadDir is [Engine.Load] for an OCI layout in a directory.
 func (e *Engine) LoadDir(ctx context.Context, dir string, p oci.Platform) ([]archive.Loaded, error) {
 	d := e.archiveDeps()
 	d.Platform = p
-	return e.loaded(archive.LoadDir(ctx, dir, d, e.opts.Sink))
+	all, err := archive.LoadDir(ctx, dir, d, e.opts.Sink)
+	return e.loaded(ctx, all, err)
 }
 
-func (e *Engine) loaded(all []archive.Loaded, err error) ([]archive.Loaded, error) {
+// loaded ends a load: its events, and the bound on the blobs that it brought.
+func (e *Engine) loaded(ctx context.Context, all []archive.Loaded, err error) ([]archive.Loaded, error) {
 	for _, l := range all {
 		name := l.ID.String()
 		if len(l.Names) > 0 {
@@ -37,11 +40,14 @@ func (e *Engine) loaded(all []archive.Loaded, err error) ([]archive.Loaded, erro
 		}
 		e.emitImage("load", l.ID.String(), name, nil)
 	}
-	return all, err
+	if err != nil {
+		return all, err
+	}
+	return all, e.capBlobs(ctx)
 }
 
 func (e *Engine) archiveDeps() archive.Deps {
-	return archive.Deps{Layers: e.layers, Images: e.images, Hold: e.hold, TempDir: e.tempDir}
+	return archive.Deps{Layers: e.keeping(), Images: e.images, Hold: e.hold, TempDir: e.tempDir}
 }
 
 // SaveOptions are those of save.

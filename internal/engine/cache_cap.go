@@ -3,13 +3,18 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"strata/internal/atomicfile"
+	"strata/internal/config"
+	"strata/internal/errdef"
 	"strata/internal/graph"
 )
 
@@ -27,8 +32,32 @@ const (
 	leastCap          = 2 << 30
 )
 
-// bytes is the bound for a store; 0 is none.
-func (c CacheCap) bytes(root string) (int64, error) {
+// ParseCap reads a bound as people write it: a size ("20g"), a part of the disk ("15%"), or "none"; "" is the usual one.
+func ParseCap(value string) (CacheCap, error) {
+	bad := fmt.Errorf("want a size, a percentage of the disk, or none: %w", errdef.ErrInvalid)
+	value = strings.TrimSpace(value)
+	switch value {
+	case "":
+		return CacheCap{}, nil
+	case "none", "0":
+		return CacheCap{None: true}, nil
+	}
+	if part, ok := strings.CutSuffix(value, "%"); ok {
+		n, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
+		if err != nil || !(n > 0 && n <= 100) {
+			return CacheCap{}, bad
+		}
+		return CacheCap{Percent: n}, nil
+	}
+	n, err := config.ParseSize(value)
+	if err != nil || n <= 0 {
+		return CacheCap{}, bad
+	}
+	return CacheCap{Bytes: n}, nil
+}
+
+// bytes is the bound for a store; 0 is none. percent of its file system, and at least least, is the usual one.
+func (c CacheCap) bytes(root string, percent float64, least int64) (int64, error) {
 	if c.None || c.Bytes > 0 {
 		return c.Bytes, nil
 	}
@@ -40,7 +69,7 @@ func (c CacheCap) bytes(root string) (int64, error) {
 	if c.Percent > 0 {
 		return max(1, int64(disk*c.Percent/100)), nil
 	}
-	return max(leastCap, int64(disk*defaultCapPercent/100)), nil
+	return max(least, int64(disk*percent/100)), nil
 }
 
 // growth is what a build added to the cache, as far as it knows.
@@ -70,7 +99,7 @@ const estimateLife = time.Hour
 // over, with what [Engine.Build] gave: what the build itself holds is let go first. Measuring takes time that grows with the
 // cache, so it is left out while the cache is known to be far from the bound.
 func (e *Engine) CapCache(ctx context.Context, res BuildResult, limit CacheCap) error {
-	bound, err := limit.bytes(e.opts.Root)
+	bound, err := limit.bytes(e.opts.Root, defaultCapPercent, leastCap)
 	if err != nil || bound == 0 || res.cache == nil || res.cache.grown.known && !res.cache.grown.ran {
 		return err
 	}

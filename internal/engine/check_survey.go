@@ -137,6 +137,7 @@ func (e *Engine) surveyImage(ctx context.Context, s *survey, rec image.Record) {
 	}
 	if img, err := e.images.Get(ctx, rec.ID); err == nil {
 		s.image(img, owner, refs)
+		e.surveyKept(s, img, owner)
 		return
 	}
 	// One of the two documents is damaged. The config alone names the layers.
@@ -158,6 +159,19 @@ func (s *survey) image(img image.Image, owner string, refs []reference.Ref) {
 		s.packed[img.Manifest.Layers[i].Digest] = true
 		for _, ref := range refs {
 			s.blobs[id] = append(s.blobs[id], source{ref, img.Manifest.Layers[i]})
+		}
+	}
+}
+
+// surveyKept notes the compressed forms of an image's layers that may be kept here.
+func (e *Engine) surveyKept(s *survey, img image.Image, owner string) {
+	for _, id := range img.DiffIDs() {
+		meta, _ := e.layers.Stat(id) // one that cannot be read has no known forms
+		for _, b := range meta.Blobs {
+			if name := image.BlobName(b.Digest); len(s.owners[name]) == 0 || s.packed[b.Digest] {
+				s.packed[b.Digest] = true
+				s.owner(name, owner)
+			}
 		}
 	}
 }

@@ -95,7 +95,10 @@ func (e *Engine) take(ctx context.Context, src ship.Source, to Place, o ImageCop
 	if err != nil {
 		return Copied{}, err
 	}
-	return Copied{Digest: doc.Descriptor.Digest, Sent: t.sent, Bytes: t.bytes}, e.tagged(ctx, full, img, "copy")
+	if err := e.tagged(ctx, full, img, "copy"); err != nil {
+		return Copied{}, err
+	}
+	return Copied{Digest: doc.Descriptor.Digest, Sent: t.sent, Bytes: t.bytes}, e.capBlobs(ctx)
 }
 
 // taker stores an image that a source gives.
@@ -167,7 +170,7 @@ func (t *taker) layer(ctx context.Context, desc ocispec.Descriptor, id oci.DiffI
 		return err
 	}
 	defer r.Close()
-	_, err = layer.IngestBlob(ctx, t.e.layers, io.TeeReader(r, task), layer.Blob{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size}, id)
+	_, err = layer.IngestBlob(ctx, t.e.keeping(), io.TeeReader(r, task), layer.Blob{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size}, id)
 	return err
 }
 

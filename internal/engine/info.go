@@ -110,7 +110,7 @@ func (e *Engine) settings(ctx context.Context) []config.Setting {
 
 // fromEnvironment gives settings the values that the environment sets instead.
 func fromEnvironment(all []config.Setting) []config.Setting {
-	variables := map[string]string{"store.durable": durableVariable, "store.build-cache-max": "STRATA_BUILD_CACHE_MAX"}
+	variables := map[string]string{"store.durable": durableVariable, "store.build-cache-max": "STRATA_BUILD_CACHE_MAX", "store.blob-cache-max": blobCapVariable}
 	for i, s := range all {
 		if value := os.Getenv(variables[s.Name]); value != "" {
 			all[i].Value, all[i].Origin = value, variables[s.Name]

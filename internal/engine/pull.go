@@ -88,7 +88,7 @@ func (e *Engine) pull(ctx context.Context, ref reference.Ref, o PullOptions) (Pu
 	res, err := p.pull(ctx)
 	if err == nil {
 		e.emitImage("pull", p.ref.Familiar(), p.ref.FamiliarName(), labels(res.Image))
-		return res, nil
+		return res, e.capBlobs(ctx)
 	}
 	if errors.Is(err, errdef.ErrNotFound) && !p.resolved {
 		err = e.notThere(ctx, p.ref, err)
@@ -335,6 +335,9 @@ func (p *puller) fetchLayer(ctx context.Context, blob layer.Blob, id oci.DiffID,
 	if err != nil && (ctx.Err() != nil || errors.Is(err, errdef.ErrUnavailable)) {
 		return false, errors.Join(err, part.Close()) // the next one goes on from here
 	}
+	if err == nil && blob.Size > smallBlob {
+		return false, p.e.adopt(ctx, part, id, blob)
+	}
 	return false, errors.Join(err, part.Remove())
 }
 
@@ -345,7 +348,9 @@ func (p *puller) ingest(ctx context.Context, part *content.Partial, blob layer.B
 	desc := ocispec.Descriptor{MediaType: blob.MediaType, Digest: blob.Digest, Size: blob.Size}
 	var r io.ReadCloser
 	var err error
+	var to layer.BlobTaker = p.e.layers // what comes through a file becomes a blob as it lies there
 	if blob.Size <= smallBlob {
+		to = p.e.keeping()
 		if r, err = p.client.Whole(ctx, p.ref, desc); err == nil {
 			r = counted{io.TeeReader(r, task), r}
 		}
@@ -357,7 +362,7 @@ func (p *puller) ingest(ctx context.Context, part *content.Partial, blob layer.B
 		return err
 	}
 	defer r.Close()
-	_, err = layer.IngestBlob(ctx, p.e.layers, r, blob, id)
+	_, err = layer.IngestBlob(ctx, to, r, blob, id)
 	return err
 }
 

@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -151,8 +150,10 @@ func (e *Engine) pushBuilt(ctx context.Context, ref reference.Ref, b built, form
 		return Pushed{}, err
 	}
 	e.emitImage("push", ref.Familiar(), ref.FamiliarName(), labels(b.main))
-	return Pushed{Name: ref.String(), Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType},
-		e.images.AddRepoDigest(ctx, b.main.ID, ref.WithDigest(desc.Digest).String())
+	if err := e.images.AddRepoDigest(ctx, b.main.ID, ref.WithDigest(desc.Digest).String()); err != nil {
+		return Pushed{}, err
+	}
+	return Pushed{Name: ref.String(), Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType}, e.capBlobs(ctx)
 }
 
 // pushIndex pushes every member by its digest, then the index of what the registry has of them.
@@ -312,36 +313,17 @@ func (p *pusher) layer(ctx context.Context, i int, id oci.DiffID, task *progress
 		return desc, false, context.Cause(ctx)
 	}
 	for _, b := range forms {
+		if ok, err := p.stored(ctx, b, task); ok || err != nil {
+			return describe(b), false, err
+		}
+	}
+	for _, b := range forms {
 		if ok, err := p.carry(ctx, b, task); ok || err != nil {
 			return describe(b), false, err
 		}
 	}
 	b, err := p.upload(ctx, id, task, meta.Size)
 	return describe(b), false, err
-}
-
-// carry brings a form that only another registry has, and that cannot be made here, over from there: so a pulled layer
-// keeps its digest wherever it is pushed. false when it cannot be had there.
-func (p *pusher) carry(ctx context.Context, b layer.Blob, task *progress.Task) (bool, error) {
-	from, err := reference.Parse(b.Source)
-	if b.Source == "" || b.Made != "" || err != nil {
-		return false, nil
-	}
-	task.Note, task.Total = "bringing it over from "+from.FamiliarName(), b.Size
-	var lost error // why the source does not give it
-	err = p.client.PutBlob(ctx, p.ref, describe(b), func() (io.ReadCloser, error) {
-		task.Restart()
-		r, err := p.client.Whole(ctx, from, describe(b))
-		if err != nil {
-			lost = err
-			return nil, err
-		}
-		return counted{io.TeeReader(r, task), r}, nil
-	})
-	if lost != nil && ctx.Err() == nil {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // forms are the compressed forms of a layer that are known, that of the image's own manifest first.
@@ -377,24 +359,6 @@ func (p *pusher) mount(ctx context.Context, b layer.Blob) (bool, error) {
 		return false, nil
 	}
 	return p.client.MountBlob(ctx, p.ref, from.Path, b.Digest)
-}
-
-// upload compresses the layer into the registry and notes the form.
-func (p *pusher) upload(ctx context.Context, id oci.DiffID, task *progress.Task, size int64) (layer.Blob, error) {
-	task.Note, task.Total = "sending", size
-	log, closeLog, err := p.e.openUploadLog(p.ref, id, p.form)
-	if err != nil {
-		return layer.Blob{}, err
-	}
-	d, n, err := p.client.ResumeBlob(ctx, p.ref, log, func(w io.Writer) error {
-		return p.e.writeLayer(ctx, w, id, p.form.compression(), p.form.Level, task)
-	})
-	if err = errors.Join(err, closeLog()); err != nil {
-		return layer.Blob{}, err
-	}
-	b := layer.Blob{Digest: d, MediaType: ocispec.MediaTypeImageLayer + layer.MediaSuffix(p.form.compression()), Size: n, Source: p.ref.Name(),
-		Made: madeAs(p.form.compression(), p.form.Level)}
-	return b, p.e.layers.AddBlob(ctx, id, b)
 }
 
 // madeAs is what layer.Blob says of a form that was compressed here.

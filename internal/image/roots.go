@@ -66,6 +66,36 @@ func (s *Store) Roots(_ context.Context) (map[string]bool, error) {
 	return roots, s.indexRoots(roots)
 }
 
+// Documents gives the digests of the manifests, configs and indexes of all images.
+func (s *Store) Documents(_ context.Context) (map[digest.Digest]bool, error) {
+	records, err := s.Images.All()
+	if err != nil {
+		return nil, err
+	}
+	documents := map[digest.Digest]bool{}
+	for _, rec := range records {
+		documents[rec.ID], documents[rec.Manifest.Digest] = true, true
+	}
+	tags, err := s.Tags.All()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range tags {
+		if t.Index == "" || documents[t.Index] {
+			continue
+		}
+		x, err := s.Index(t.Index)
+		if err != nil {
+			return nil, err
+		}
+		documents[t.Index] = true
+		for _, m := range x.Members {
+			documents[m.ID], documents[m.Record.Manifest.Digest] = true, true
+		}
+	}
+	return documents, nil
+}
+
 // indexRoots adds what the indexes reach that tags stand for.
 func (s *Store) indexRoots(roots map[string]bool) error {
 	tags, err := s.Tags.All()
