@@ -24,7 +24,7 @@ TOOLBOX := $(shell find tools/toolbox -name '*.go' ! -name '*_test.go' -o -name 
 
 # What can be built here: the runtime needs a C compiler and a static libseccomp, strata-enter a C compiler. Where these
 # are not, an installed runc or crun, and util-linux's nsenter, take their places.
-HELPERS := bin/strata-toolbox bin/strata-init bin/strata-chroot
+HELPERS := bin/strata-toolbox bin/strata-init bin/strata-chroot bin/strata-net
 ifneq ($(shell command -v $(CC) 2>/dev/null),)
 HELPERS += bin/strata-enter
 endif
@@ -69,6 +69,11 @@ bin/strata-init: $(wildcard cmd/strata-init/*) go.mod
 bin/strata-chroot: $(wildcard cmd/strata-chroot/* internal/rootfs/* internal/mount/*) go.mod
 	@mkdir -p bin
 	$(PURE) -o $@ ./cmd/strata-chroot
+	@touch $@
+
+bin/strata-net: $(wildcard cmd/strata-net/* internal/network/* internal/atomicfile/*) go.mod go.sum
+	@mkdir -p bin
+	$(PURE) -o $@ ./cmd/strata-net
 	@touch $@
 
 # Linked statically where the machine has a static libc.

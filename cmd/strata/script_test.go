@@ -162,6 +162,8 @@ func runScripts(t *testing.T, dir string, b *bed) {
 				return os.Getuid() != 0, nil
 			case "tarform": // layers can be kept as tars where the stores of scripts are
 				return rootfs.TryTarForm(context.Background(), os.TempDir()) == nil, nil
+			case "routed": // this machine has an address that others could reach it by
+				return machineAddress() != "", nil
 			case "npm", "goproxy":
 				return b.missing[cond] == "", nil
 			case "cgroup2": // version 2 of control groups can be shown as all that there is
@@ -174,6 +176,7 @@ func runScripts(t *testing.T, dir string, b *bed) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"httpget":    httpget,
 			"freeport":   freeport,
+			"tftpd":      tftpd,
 			"waitfor":    waitfor,
 			"sameset":    sameset,
 			"mkbig":      mkbig,
@@ -239,6 +242,39 @@ func freeport(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer l.Close()
 	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+}
+
+// machineAddress is an IPv4 address of this machine beside the loopback's, or "".
+func machineAddress() string {
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	return ""
+}
+
+// tftpd ADDRESS PORT TEXT: answers every request for a file (RFC 1350) with TEXT, at a free port of this machine's own address. It
+// puts both into the environment.
+func tftpd(ts *testscript.TestScript, neg bool, args []string) {
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(machineAddress())})
+	ts.Check(err)
+	ts.Defer(func() { c.Close() })
+	ts.Setenv(args[0], machineAddress())
+	ts.Setenv(args[1], strconv.Itoa(c.LocalAddr().(*net.UDPAddr).Port))
+	go func() {
+		buf := make([]byte, 65536)
+		for {
+			n, from, err := c.ReadFromUDP(buf)
+			if err != nil {
+				return
+			}
+			if n > 1 && buf[1] == 1 { // a request to read
+				c.WriteToUDP(append([]byte{0, 3, 0, 1}, args[2]...), from)
+			}
+		}
+	}()
 }
 
 // waitfor TEXT COMMAND…: repeats the command until its output holds TEXT, for at most ten seconds.

@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 
 	"strata/internal/errdef"
 	"strata/internal/network"
+	"strata/internal/runtime"
 	"strata/internal/userns"
 )
 
@@ -87,19 +87,34 @@ func linger(_ context.Context, o Options) Check {
 // networks tells whether containers get networks of their own, and with what a plain user's reach the world.
 func networks(_ context.Context, o Options) Check {
 	const name = "networks"
-	err := network.Open(network.Options{Dir: filepath.Join(o.Root, "networks"), Run: o.Run, Userns: userns.Active()}).Available()
+	s := network.Open(network.Options{
+		Dir: filepath.Join(o.Root, "networks"), Run: o.Run, Userns: userns.Active(), Helper: runtime.Beside("strata-net"),
+	})
+	err := s.Available()
 	switch {
+	case err == nil && userns.Active():
+		return wayOut(name, s)
 	case err == nil:
 		return ok(name, "containers have networks of their own")
 	case userns.Active():
 		fix := errdef.Hint(err)
-		if _, missing := exec.LookPath("pasta"); fix == "" && missing != nil {
-			fix = "sudo apt-get install passt"
-		}
 		if fix == "" {
 			fix = "strata run --network host …"
 		}
 		return warn(name, "containers share this machine's network: "+err.Error(), fix)
 	}
 	return warn(name, "containers share this machine's network: "+err.Error(), "run strata as root, or start the surrounding container with --cap-add NET_ADMIN,SYS_ADMIN")
+}
+
+// wayOut tells which program leads out of a plain user's networks.
+func wayOut(name string, s *network.Store) Check {
+	way, err := s.WayOut()
+	if err != nil {
+		return warn(name, err.Error(), errdef.Hint(err))
+	}
+	detail := "containers have networks of their own; " + way.Name + " leads out of them"
+	if way.Instead != nil {
+		detail += ", since " + way.Instead.Error()
+	}
+	return ok(name, detail)
 }

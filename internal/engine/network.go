@@ -15,6 +15,7 @@ import (
 	"strata/internal/errdef"
 	"strata/internal/event"
 	"strata/internal/network"
+	"strata/internal/runtime"
 	"strata/internal/userns"
 )
 
@@ -23,7 +24,7 @@ func openNetworks(root, run string) *network.Store {
 	sum := sha256.Sum256([]byte(root))
 	return network.Open(network.Options{
 		Dir: filepath.Join(root, "networks"), Run: filepath.Join(run, "net", hex.EncodeToString(sum[:6])),
-		Default: root == ownRoot(), Userns: userns.Active(),
+		Default: root == ownRoot(), Userns: userns.Active(), Helper: runtime.Beside("strata-net"),
 	})
 }
 

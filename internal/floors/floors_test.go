@@ -44,6 +44,7 @@ func banned() map[string]string {
 		"oras.land/oras-go":                 "it compiles regular expressions when a program starts",
 		"github.com/containerd/console":     "use golang.org/x/term",
 		"github.com/opencontainers/runc":    "programs of their own link it: strata-runc, and cmd/strata-step",
+		"gvisor.dev/gvisor":                 "only in cmd/strata-net",
 		"google.golang.org/grpc":            "too heavy",
 		"google.golang.org/protobuf":        "too heavy",
 		"github.com/sirupsen/logrus":        "use log/slog",
@@ -68,6 +69,10 @@ func allowed() map[string][]string {
 	}
 	for _, p := range []string{"libcontainer", "libcontainer/configs", "libcontainer/nsenter", "libcontainer/seccomp", "libcontainer/specconv"} {
 		exceptions["github.com/opencontainers/runc/"+p] = []string{"cmd/strata-step"}
+	}
+	for _, p := range []string{"tcpip", "tcpip/adapters/gonet", "tcpip/header", "tcpip/link/fdbased", "tcpip/network/arp", "tcpip/network/ipv4", "tcpip/network/ipv6",
+		"tcpip/stack", "tcpip/transport/icmp", "tcpip/transport/tcp", "tcpip/transport/udp", "waiter"} {
+		exceptions["gvisor.dev/gvisor/pkg/"+p] = []string{"cmd/strata-net"}
 	}
 	exceptions["github.com/rogpeppe/go-internal/txtar"] = []string{"scripts/conformance"} // a tool for tests
 	exceptions["github.com/sirupsen/logrus"] = []string{"cmd/strata-step"}                // libcontainer's

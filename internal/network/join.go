@@ -27,11 +27,6 @@ func (s *Store) Join(ctx context.Context, sb *Sandbox, o Owner, a Attachment, in
 	if err := s.exists(ctx, &n); err != nil {
 		return Endpoint{}, err
 	}
-	if s.opt.Userns && !n.Internal {
-		if err := s.egress(ctx); err != nil {
-			return Endpoint{}, err
-		}
-	}
 	e, err := s.seatIn(ctx, n, o, a, index)
 	if err != nil {
 		return e, err
@@ -45,6 +40,9 @@ func (s *Store) Join(ctx context.Context, sb *Sandbox, o Owner, a Attachment, in
 		}
 		return k.plug(n, e, sb)
 	})
+	if err == nil && s.opt.Userns && !n.Internal {
+		err = s.egress(ctx)
+	}
 	if err != nil {
 		return e, errors.Join(fmt.Errorf("network %s: %w", n.Name, err), s.leave(e, false))
 	}

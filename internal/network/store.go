@@ -31,12 +31,15 @@ type Options struct {
 	Default bool
 	// Userns says that we run in strata's own user namespace: bridges stand in a network namespace of it then.
 	Userns bool
+	// Helper is the path of strata-net, which leads out of a plain user's networks where pasta cannot; "" where there is none.
+	Helper string
 }
 
 // Available says why containers cannot have networks of their own here, if so.
 func (s *Store) Available() error {
 	if s.opt.Userns {
-		return s.groundAvailable()
+		_, err := s.WayOut()
+		return err
 	}
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -306,7 +309,7 @@ func (s *Store) lock(ctx context.Context, name string) (unlock func(), err error
 	}
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	l, err := atomicfile.LockExclusive(ctx, filepath.Join(s.opt.Run, name+".lock"))
+	l, err := atomicfile.LockExclusive(ctx, s.lockFile(name))
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("networks: another operation holds %s: %w", name, errdef.ErrConflict)
 	}
@@ -315,6 +318,8 @@ func (s *Store) lock(ctx context.Context, name string) (unlock func(), err error
 	}
 	return func() { _ = l.Unlock() }, nil // closing the file is all that it does
 }
+
+func (s *Store) lockFile(name string) string { return filepath.Join(s.opt.Run, name+".lock") }
 
 // lockWait is how long an operation waits for others, which are short.
 const lockWait = 30 * time.Second

@@ -77,7 +77,7 @@ func Installed() []Runtime {
 
 // FindChroot finds strata-chroot, the runtime for where there are no namespaces.
 func FindChroot() (*Runtime, error) {
-	if path := beside("strata-chroot"); path != "" {
+	if path := Beside("strata-chroot"); path != "" {
 		return found(path)
 	}
 	return nil, errdef.WithHint(fmt.Errorf("strata-chroot is not beside the program: %w", errdef.ErrUnavailable), "make bin/strata-chroot")
@@ -87,10 +87,10 @@ func FindChroot() (*Runtime, error) {
 func (r Runtime) Shares() bool { return r.Name() == "strata-chroot" }
 
 // ours is strata's own runtime beside the program or in ../libexec/strata, "" if it is not there.
-func ours() string { return beside("strata-runc") }
+func ours() string { return Beside("strata-runc") }
 
-// beside finds one of strata's programs beside the running one or in ../libexec/strata, "" if it is not there.
-func beside(name string) string {
+// Beside finds one of strata's programs beside the running one or in ../libexec/strata, "" if it is not there.
+func Beside(name string) string {
 	self, err := os.Executable()
 	if err != nil {
 		return ""
