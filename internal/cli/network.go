@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"strata/internal/cli/render"
+	"strata/internal/config"
 	"strata/internal/engine"
 	"strata/internal/errdef"
 	"strata/internal/network"
@@ -247,6 +248,9 @@ func (a *app) networkLs() *cobra.Command {
 			filter, err := engine.ParseNetworkFilter(filters)
 			if err != nil {
 				return usageError{err}
+			}
+			if format, err = a.format(format, quiet, func(d config.Docker) string { return d.NetworksFormat }); err != nil {
+				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
 				all, err := e.Networks().List()

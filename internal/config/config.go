@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"strata/internal/errdef"
 )
@@ -27,6 +28,7 @@ type Config struct {
 	Ulimits  map[string]string `toml:"ulimits"`
 	Log      Log               `toml:"log"`
 	DNS      DNS               `toml:"dns"`
+	Network  Network           `toml:"network"`
 	Security Security          `toml:"security"`
 	Devices  Devices           `toml:"devices"`
 	Transfer Transfer          `toml:"transfer"`
@@ -57,6 +59,20 @@ type DNS struct {
 	Search  []string `toml:"search"`
 	Options []string `toml:"options"`
 }
+
+// Network says what new networks are like.
+type Network struct {
+	// AddressPools are what networks without a subnet of their own take one of, in this order; none are the usual ranges.
+	AddressPools []AddressPool `toml:"address-pools"`
+}
+
+// AddressPool is one of docker's default-address-pools: Base is cut into subnets whose prefixes are Size bits long.
+type AddressPool struct {
+	Base string `toml:"base"`
+	Size int    `toml:"size"`
+}
+
+func (p AddressPool) String() string { return p.Base + " by /" + strconv.Itoa(p.Size) }
 
 // Security is what new containers may do.
 type Security struct {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +37,9 @@ func TestOneFileAfterAnother(t *testing.T) {
 	c := Default()
 	c.origins = map[string]string{}
 	machine := "runtime = \"crun\"\n[ulimits]\nnofile = \"10\"\ncore = \"0\"\n[log]\nmax-size = \"1m\"\n[dns]\nservers = [\"10.0.0.1\", \"10.0.0.2\"]\n"
-	user := "[ulimits]\nnofile = \"20:30\"\n[dns]\nservers = [\"10.0.0.3\"]\n"
+	const pool = "[[network.address-pools]]\nbase = \"10.%d.0.0/16\"\nsize = 24\n"
+	machine += fmt.Sprintf(pool+pool, 1, 2)
+	user := fmt.Sprintf(pool, 3) + "[ulimits]\nnofile = \"20:30\"\n[dns]\nservers = [\"10.0.0.3\"]\n"
 	for _, f := range [][2]string{{"machine", machine}, {"user", user}} {
 		if err := c.read(f[0], []byte(f[1])); err != nil {
 			t.Fatal(err)
@@ -49,7 +52,7 @@ func TestOneFileAfterAnother(t *testing.T) {
 	want := []string{
 		"detach-keys= (default)", "runtime=crun (machine)", "dns.options= (default)", "dns.search= (default)", "dns.servers=10.0.0.3 (user)",
 		"log.driver=json-file (default)", "log.max-file=3 (default)", "log.max-size=1m (machine)",
-		"security.no-new-privileges=false (default)", "security.seccomp=builtin (default)",
+		"network.address-pools=10.3.0.0/16 by /24 (user)", "security.no-new-privileges=false (default)", "security.seccomp=builtin (default)",
 		"ulimits.core=0 (machine)", "ulimits.nofile=20:30 (user)",
 	}
 	have := map[string]bool{}

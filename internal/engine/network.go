@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"strata/internal/config"
 	"strata/internal/container"
 	"strata/internal/errdef"
 	"strata/internal/event"
@@ -24,8 +25,25 @@ func openNetworks(root, run string) *network.Store {
 	sum := sha256.Sum256([]byte(root))
 	return network.Open(network.Options{
 		Dir: filepath.Join(root, "networks"), Run: filepath.Join(run, "net", hex.EncodeToString(sum[:6])),
-		Default: root == ownRoot(), Userns: userns.Active(), Helper: runtime.Beside("strata-net"),
+		Default: root == ownRoot(), Userns: userns.Active(), Helper: runtime.Beside("strata-net"), Pools: addressPools,
 	})
+}
+
+// addressPools are those of strata.toml.
+func addressPools() ([]network.AddressPool, error) {
+	c, err := config.Load()
+	if err != nil {
+		return nil, err
+	}
+	var pools []network.AddressPool
+	for _, p := range c.Network.AddressPools {
+		pool, err := network.ParseAddressPool(p.Base, p.Size)
+		if err != nil {
+			return nil, c.Fault("network.address-pools", err)
+		}
+		pools = append(pools, pool)
+	}
+	return pools, nil
 }
 
 // Networks are the store's networks.

@@ -3,9 +3,11 @@ package network
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -131,79 +133,143 @@ func isDefault(r netlink.Route) bool {
 
 // number gives the bridge its addresses.
 func (k *kernel) number(n *Network, link netlink.Link) error {
-	if _, have := n.Pool4(); !have {
-		if err := k.choose4(n, link); err != nil {
-			return err
-		}
-	} else if err := k.addGateways(link, n.Pools); err != nil {
+	_, have4 := n.Pool4()
+	_, have6 := n.Pool6()
+	if err := k.addGateways(link, n.Pools); err != nil || have4 && (have6 || !n.IPv6) {
 		return err
 	}
-	if _, have := n.Pool6(); n.IPv6 && !have {
-		p := Pool{Subnet: unique6(n.ID)}
-		if err := p.complete(); err != nil {
+	pools, err := k.s.pools()
+	if err != nil {
+		return err
+	}
+	if !have4 {
+		if err := k.choose(n, link, subnets(pools, false)); err != nil {
 			return err
 		}
-		n.Pools = append(n.Pools, p)
-		return k.addGateways(link, []Pool{p})
 	}
-	return nil
+	if have6 || !n.IPv6 {
+		return nil
+	}
+	if slices.ContainsFunc(pools, func(p AddressPool) bool { return p.Base.Addr().Is6() }) {
+		return k.choose(n, link, subnets(pools, true))
+	}
+	return k.choose(n, link, slices.Values([]netip.Prefix{unique6(n.ID)}))
 }
 
-// choose4 finds an IPv4 subnet. Stores do not know of each other, and no lock is shared by all: so the address is set
-// first, and if another has come to the same one meanwhile, given up again. Of two at once at least one sees the other.
-func (k *kernel) choose4(n *Network, link netlink.Link) error {
-	given := len(n.Pools)
-	for subnet := range candidates() {
-		if used, err := k.inUse(subnet, 0); err != nil {
-			return err
-		} else if used {
+// pools are what subnets are taken from: docker's usual ones for a family of which the settings name none.
+func (s *Store) pools() ([]AddressPool, error) {
+	if s.opt.Pools == nil {
+		return usualPools(), nil
+	}
+	pools, err := s.opt.Pools()
+	if !slices.ContainsFunc(pools, func(p AddressPool) bool { return p.Base.Addr().Is4() }) {
+		pools = append(pools, usualPools()...)
+	}
+	return pools, err
+}
+
+// choose finds a subnet among the candidates. Stores do not know of each other, and no lock is shared by all: so the address is
+// set first, and if another has come to the same one meanwhile, given up again. Of two at once at least one sees the other.
+func (k *kernel) choose(n *Network, link netlink.Link, candidates iter.Seq[netip.Prefix]) error {
+	recorded, err := k.recorded(*n)
+	if err != nil {
+		return err
+	}
+	taken, err := k.taken(0)
+	if err != nil {
+		return err
+	}
+	for subnet := range candidates {
+		if overlaps(recorded, subnet) || overlaps(taken, subnet) {
 			continue
 		}
 		p := Pool{Subnet: subnet}
 		if err := p.complete(); err != nil {
 			return err
 		}
-		pools := append([]Pool{p}, n.Pools[:given]...)
-		if err := k.addGateways(link, pools); err != nil {
+		if err := k.addGateways(link, []Pool{p}); err != nil {
 			return err
 		}
-		used, err := k.inUse(subnet, link.Attrs().Index)
+		if taken, err = k.taken(link.Attrs().Index); err != nil {
+			return err
+		}
+		if !overlaps(taken, subnet) {
+			n.Pools = append(n.Pools, p)
+			slices.SortStableFunc(n.Pools, func(a, b Pool) int { return a.Subnet.Addr().BitLen() - b.Subnet.Addr().BitLen() })
+			return nil
+		}
+		if err := k.rt.AddrDel(link, linkAddr(netip.PrefixFrom(p.Gateway, p.Subnet.Bits()))); err != nil {
+			return err
+		}
+	}
+	return errdef.WithHint(&wordedError{"could not find an available, non-overlapping address pool among the defaults to assign to the network", errdef.ErrUnavailable},
+		"strata network prune   (or give the network a --subnet of its own, or strata.toml more network.address-pools)")
+}
+
+func overlaps(taken []netip.Prefix, subnet netip.Prefix) bool {
+	return slices.ContainsFunc(taken, subnet.Overlaps)
+}
+
+// recorded is what the store's other networks have: their bridges may not stand since the machine was started.
+func (k *kernel) recorded(n Network) (all []netip.Prefix, err error) {
+	networks, err := k.s.List()
+	for _, other := range networks {
+		if other.ID == n.ID {
+			continue
+		}
+		for _, p := range other.Pools {
+			all = append(all, p.Subnet)
+		}
+	}
+	return all, err
+}
+
+// taken is what this machine has addresses in or routes to, those of one device left out. A plain user's bridges stand apart: what
+// leads somewhere there would hide what the machine's own routes lead to.
+func (k *kernel) taken(except int) ([]netip.Prefix, error) {
+	all, err := taken(k.rt, except)
+	if err != nil || !k.s.opt.Userns {
+		return all, err
+	}
+	err = outside(func() error {
+		rt, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
 		}
-		if !used {
-			n.Pools = pools
-			return nil
-		}
-		if err := k.dropAddresses(link); err != nil {
-			return err
-		}
-	}
-	return errdef.WithHint(&wordedError{"could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network", errdef.ErrUnavailable},
-		"strata network prune   (or give the network a --subnet of its own)")
+		defer rt.Close()
+		more, err := taken(rt, 0)
+		all = append(all, more...)
+		return err
+	})
+	return all, err
 }
 
-// inUse reports whether an address or a route of this machine, those of one device left out, lies in the subnet or around it.
-func (k *kernel) inUse(subnet netip.Prefix, except int) (bool, error) {
-	addrs, err := k.rt.AddrList(nil, netlink.FAMILY_V4)
+func taken(rt *netlink.Handle, except int) (all []netip.Prefix, err error) {
+	addrs, err := rt.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	for _, a := range addrs {
-		if p, ok := prefixOf(a.IPNet); ok && a.LinkIndex != except && p.Overlaps(subnet) {
-			return true, nil
+		if p, ok := prefixOf(a.IPNet); ok && a.LinkIndex != except {
+			all = append(all, p)
 		}
 	}
-	routes, err := k.rt.RouteList(nil, netlink.FAMILY_V4)
+	// Of all tables: those of private networks have their own.
+	routes, err := rt.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	for _, r := range routes {
-		if p, ok := prefixOf(r.Dst); ok && !isDefault(r) && r.LinkIndex != except && p.Overlaps(subnet) {
-			return true, nil
+		if p, ok := prefixOf(r.Dst); ok && !isDefault(r) && r.LinkIndex != except && leads(r) {
+			all = append(all, p)
 		}
 	}
-	return false, nil
+	return all, nil
+}
+
+// leads reports whether a route leads somewhere: others say that nothing is there.
+func leads(r netlink.Route) bool {
+	return r.Type != unix.RTN_BLACKHOLE && r.Type != unix.RTN_UNREACHABLE && r.Type != unix.RTN_PROHIBIT
 }
 
 func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
@@ -218,19 +284,6 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 func (k *kernel) addGateways(link netlink.Link, pools []Pool) error {
 	for _, p := range pools {
 		if err := k.rt.AddrAdd(link, linkAddr(netip.PrefixFrom(p.Gateway, p.Subnet.Bits()))); err != nil && !errors.Is(err, unix.EEXIST) {
-			return err
-		}
-	}
-	return nil
-}
-
-func (k *kernel) dropAddresses(link netlink.Link) error {
-	addrs, err := k.rt.AddrList(link, netlink.FAMILY_ALL)
-	if err != nil {
-		return err
-	}
-	for _, a := range addrs {
-		if err := k.rt.AddrDel(link, &a); err != nil {
 			return err
 		}
 	}

@@ -97,17 +97,47 @@ func clash(all []Network, n Network) error {
 	return nil
 }
 
-// candidates are the IPv4 subnets that networks without one are given, docker's in docker's order.
-func candidates() iter.Seq[netip.Prefix] {
+// AddressPool is cut into subnets for networks that name none: Base holds them all, Bits is the length of each one's prefix.
+type AddressPool struct {
+	Base netip.Prefix
+	Bits int
+}
+
+// ParseAddressPool reads one of docker's default-address-pools: its base and size.
+func ParseAddressPool(base string, size int) (p AddressPool, err error) {
+	if p.Base, err = parsePrefix("base", base); err != nil {
+		return p, err
+	}
+	if size < p.Base.Bits() || size > p.Base.Addr().BitLen()-2 {
+		return p, invalid("invalid size %d: subnets of %s have prefixes of %d to %d bits", size, p.Base, p.Base.Bits(), p.Base.Addr().BitLen()-2)
+	}
+	p.Bits = size
+	return p, nil
+}
+
+// usualPools are docker's, in docker's order.
+func usualPools() []AddressPool {
+	var pools []AddressPool
+	for i := byte(17); i <= 31; i++ {
+		pools = append(pools, AddressPool{netip.PrefixFrom(netip.AddrFrom4([4]byte{172, i}), 16), 16})
+	}
+	return append(pools, AddressPool{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168}), 16), 20})
+}
+
+// maxCandidates bounds the subnets of one pool that are looked at: one of IPv6 may have more than can be.
+const maxCandidates = 1 << 16
+
+// subnets cuts pools of one family into the subnets that they give.
+func subnets(pools []AddressPool, six bool) iter.Seq[netip.Prefix] {
 	return func(yield func(netip.Prefix) bool) {
-		for i := 17; i <= 31; i++ {
-			if !yield(netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(i)}), 16)) {
-				return
-			}
-		}
-		for i := 0; i < 256; i += 16 {
-			if !yield(netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(i)}), 20)) {
-				return
+		for _, p := range pools {
+			at := p.Base.Addr()
+			for i := 0; i < maxCandidates && at.Is6() == six && p.Base.Contains(at); i++ {
+				subnet := netip.PrefixFrom(at, p.Bits)
+				if !yield(subnet) {
+					return
+				}
+				at = lastOf(subnet).Next()
 			}
 		}
 	}

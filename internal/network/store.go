@@ -33,6 +33,8 @@ type Options struct {
 	Userns bool
 	// Helper is the path of strata-net, which leads out of a plain user's networks where pasta cannot; "" where there is none.
 	Helper string
+	// Pools gives what subnets of networks are taken from that name none; nil, or none, are docker's usual ones.
+	Pools func() ([]AddressPool, error)
 }
 
 // Available says why containers cannot have networks of their own here, if so.
