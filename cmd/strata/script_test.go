@@ -211,13 +211,13 @@ func teardown(programs string, env []string, root, run string) {
 	os.RemoveAll(run)
 }
 
-// httpget URL PATTERN: asks until the page holds PATTERN, for at most ten seconds.
+// httpget URL PATTERN: asks until the page holds PATTERN, for at most half a minute.
 func httpget(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: httpget URL TEXT")
 	}
 	var last string
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		resp, err := http.Get(args[0])
 		if err != nil {
 			last = err.Error()
@@ -277,10 +277,10 @@ func tftpd(ts *testscript.TestScript, neg bool, args []string) {
 	}()
 }
 
-// waitfor TEXT COMMAND…: repeats the command until its output holds TEXT, for at most ten seconds.
+// waitfor TEXT COMMAND…: repeats the command until its output holds TEXT, for at most half a minute.
 func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	var out []byte
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		cmd := exec.Command(args[1], args[2:]...)
 		path, err := lookPath(ts, args[1])
 		ts.Check(err)

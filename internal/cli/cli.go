@@ -17,6 +17,7 @@ import (
 
 	"strata/internal/cli/render"
 	"strata/internal/config"
+	"strata/internal/container"
 	"strata/internal/engine"
 	"strata/internal/errdef"
 	"strata/internal/userns"
@@ -158,6 +159,17 @@ func (a *app) with(ctx context.Context, fn func(e *engine.Engine) error) error {
 	}
 	defer e.Close()
 	return fn(e)
+}
+
+// withContainers is with for what works on containers and volumes.
+func (a *app) withContainers(ctx context.Context, fn func(s *container.Store) error) error {
+	return a.with(ctx, func(e *engine.Engine) error {
+		s, err := e.Containers()
+		if err != nil {
+			return err
+		}
+		return fn(s)
+	})
 }
 
 func (a *app) root(name string, args []string) *cobra.Command {

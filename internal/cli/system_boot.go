@@ -11,7 +11,6 @@ import (
 
 	"strata/internal/atomicfile"
 	"strata/internal/container"
-	"strata/internal/engine"
 	"strata/internal/errdef"
 )
 
@@ -21,11 +20,7 @@ func (a *app) systemStart() *cobra.Command {
 		Short: "Start the containers whose restart policy wants them to run, as after the machine's start",
 		Args:  exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.with(cmd.Context(), func(e *engine.Engine) error {
-				s, err := e.Containers()
-				if err != nil {
-					return err
-				}
+			return a.withContainers(cmd.Context(), func(s *container.Store) error {
 				due, err := s.Due(cmd.Context())
 				errs := []error{err}
 				for _, rec := range due {
@@ -47,11 +42,7 @@ func (a *app) systemStop() *cobra.Command {
 		Short: "Stop all containers, those that restart by themselves until the next start of the machine",
 		Args:  exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.with(cmd.Context(), func(e *engine.Engine) error {
-				s, err := e.Containers()
-				if err != nil {
-					return err
-				}
+			return a.withContainers(cmd.Context(), func(s *container.Store) error {
 				stopped, err := s.StopAll(cmd.Context())
 				for _, rec := range stopped {
 					fmt.Fprintln(a.out, rec.Name)

@@ -13,22 +13,10 @@ import (
 	"strata/internal/cli/render"
 	"strata/internal/config"
 	"strata/internal/container"
-	"strata/internal/engine"
 )
 
 func (a *app) volumeGroup() *cobra.Command {
 	return a.group("volume", "Work with volumes", a.volumeCreate(), a.volumeExport(), a.volumeImport(), a.volumeInspect(), a.volumeLs(), a.volumePrune(), a.volumeRm())
-}
-
-// volumes runs fn on the store that has the volumes.
-func (a *app) volumes(cmd *cobra.Command, fn func(s *container.Store) error) error {
-	return a.with(cmd.Context(), func(e *engine.Engine) error {
-		s, err := e.Containers()
-		if err != nil {
-			return err
-		}
-		return fn(s)
-	})
 }
 
 func (a *app) volumeCreate() *cobra.Command {
@@ -56,7 +44,7 @@ func (a *app) volumeCreate() *cobra.Command {
 			if o.Options, err = keyValues("opt", options); err != nil {
 				return err
 			}
-			return a.volumes(cmd, func(s *container.Store) error {
+			return a.withContainers(cmd.Context(), func(s *container.Store) error {
 				name, err := s.CreateVolume(cmd.Context(), name, o)
 				if err == nil {
 					fmt.Fprintln(a.out, name)
@@ -91,7 +79,7 @@ func (a *app) volumeLs() *cobra.Command {
 			if format, err = a.format(format, quiet, func(d config.Docker) string { return d.VolumesFormat }); err != nil {
 				return err
 			}
-			return a.volumes(cmd, func(s *container.Store) error {
+			return a.withContainers(cmd.Context(), func(s *container.Store) error {
 				all, err := s.ListVolumes(cmd.Context())
 				if err != nil {
 					return err
@@ -173,7 +161,7 @@ func (a *app) volumeInspect() *cobra.Command {
 		Short: "Show all that is known of volumes",
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.volumes(cmd, func(s *container.Store) error {
+			return a.withContainers(cmd.Context(), func(s *container.Store) error {
 				var docs []any
 				var errs []error
 				for _, name := range args {
@@ -202,7 +190,7 @@ func (a *app) volumeRm() *cobra.Command {
 		Short:   "Remove volumes that no container has",
 		Args:    atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.volumes(cmd, func(s *container.Store) error {
+			return a.withContainers(cmd.Context(), func(s *container.Store) error {
 				var errs []error
 				for _, name := range args {
 					err := s.RemoveVolume(cmd.Context(), name)
@@ -242,7 +230,7 @@ func (a *app) volumePrune() *cobra.Command {
 			if err := a.confirm(cmd.Context(), force, what); err != nil {
 				return err
 			}
-			return a.volumes(cmd, func(s *container.Store) error {
+			return a.withContainers(cmd.Context(), func(s *container.Store) error {
 				removed, freed, err := s.RemoveUnusedVolumes(cmd.Context(), all, func(v container.VolumeUsage) bool { return !f.match(v) })
 				if len(removed) > 0 {
 					fmt.Fprintln(a.out, "Deleted Volumes:\n"+strings.Join(removed, "\n")+"\n")
@@ -266,7 +254,7 @@ func (a *app) volumeExport() *cobra.Command {
 		Short: "Write what a volume has as a tar archive",
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.volumes(cmd, func(s *container.Store) error {
+			return a.withContainers(cmd.Context(), func(s *container.Store) error {
 				w := a.out
 				if output != "" && output != "-" {
 					f, err := os.Create(output)
@@ -290,7 +278,7 @@ func (a *app) volumeImport() *cobra.Command {
 		Short: "Fill a volume from a tar archive, making it if it is not there",
 		Args:  between(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.volumes(cmd, func(s *container.Store) error {
+			return a.withContainers(cmd.Context(), func(s *container.Store) error {
 				var r io.Reader = a.in
 				if len(args) == 2 && args[1] != "-" {
 					f, err := os.Open(args[1])

@@ -101,19 +101,7 @@ func (s *Store) members(network string) ([]Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []Endpoint
-	for _, st := range seats {
-		e, err := st.read()
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, e)
-	}
-	slices.SortFunc(list, func(a, b Endpoint) int { return strings.Compare(a.Owner.Name, b.Owner.Name) })
-	return list, nil
+	return readSeats(seats, func(a, b Endpoint) int { return strings.Compare(a.Owner.Name, b.Owner.Name) })
 }
 
 // Endpoints are the owner's places in all networks, in the order of its interfaces.
@@ -122,6 +110,11 @@ func (s *Store) Endpoints(owner string) ([]Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readSeats(seats, func(a, b Endpoint) int { return a.Index - b.Index })
+}
+
+// readSeats reads the endpoints of those that are still there, and sorts them.
+func readSeats(seats []seat, order func(a, b Endpoint) int) ([]Endpoint, error) {
 	var list []Endpoint
 	for _, st := range seats {
 		e, err := st.read()
@@ -133,7 +126,7 @@ func (s *Store) Endpoints(owner string) ([]Endpoint, error) {
 		}
 		list = append(list, e)
 	}
-	slices.SortFunc(list, func(a, b Endpoint) int { return a.Index - b.Index })
+	slices.SortFunc(list, order)
 	return list, nil
 }
 
