@@ -45,7 +45,7 @@ func faults(short, full int) int {
 	}
 }
 
-// apart runs the test again, in a mount namespace of its own, and reports whether this is that run.
+// apart runs the test again, in a mount namespace of its own and beside other tests, and reports whether this is that run.
 func apart(t *testing.T) bool {
 	const mark = "STRATA_FAULT_APART"
 	if os.Getenv(mark) == t.Name() {
@@ -54,6 +54,7 @@ func apart(t *testing.T) bool {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: mounts and tracing")
 	}
+	t.Parallel()
 	programs := bin(t)
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=0")
 	cmd.Env = append(os.Environ(), mark+"="+t.Name(), "STRATA_BIN="+programs)

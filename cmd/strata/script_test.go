@@ -52,6 +52,7 @@ func TestScriptsAsPlainUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("TestScripts already ran as a plain user")
 	}
+	t.Parallel()
 	const uid = 54321
 	tmp, err := os.MkdirTemp("", "strata-user-")
 	if err != nil {

@@ -53,8 +53,10 @@ func TestEqualTrees(t *testing.T) {
 		{name: "directories, copied", stacks: rootfs.New(dirs, filepath.Join(root, "copied"), rootfs.Options{Driver: rootfs.Copy})},
 		{name: "tars, copied", stacks: rootfs.New(tars, filepath.Join(root, "tars-copied"), rootfs.Options{Driver: rootfs.Copy})},
 	}
-	if _, err := exec.LookPath("fuse-overlayfs"); err == nil { // it cannot see the tars, which this process alone has mounted
-		drivers = append(drivers, form{name: "directories, fuse-overlayfs", stacks: rootfs.New(dirs, filepath.Join(root, "fused"), rootfs.Options{Driver: rootfs.Fuse}), apart: true})
+	if _, err := exec.LookPath("fuse-overlayfs"); err == nil {
+		drivers = append(drivers,
+			form{name: "directories, fuse-overlayfs", stacks: rootfs.New(dirs, filepath.Join(root, "fused"), rootfs.Options{Driver: rootfs.Fuse}), apart: true},
+			form{name: "tars, fuse-overlayfs", stacks: rootfs.New(tars, filepath.Join(root, "tars-fused"), rootfs.Options{Driver: rootfs.Fuse}), apart: true})
 	}
 	n, each := 300, 1
 	if text := os.Getenv(stacksEnv); text != "" {
