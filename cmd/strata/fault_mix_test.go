@@ -66,7 +66,8 @@ func (w *worker) step() {
 	l, name := w.l, w.name(w.rng.IntN(4))
 	var args []string
 	makes, removes := false, false
-	switch w.rng.IntN(8) {
+	says := "" // what must be in its output
+	switch w.rng.IntN(11) {
 	case 0:
 		args, makes = []string{"tag", "app", name}, true
 	case 1:
@@ -81,6 +82,13 @@ func (w *worker) step() {
 		args, makes = []string{"commit", "made", name}, true
 	case 6:
 		args = []string{"image", "prune", "-f"}
+	case 7:
+		says = fmt.Sprintf("this is %d", w.rng.Int())
+		args = []string{"run", "--rm", "app", "echo", says}
+	case 8:
+		args = []string{"save", "-o", l.path(name + ".tar"), "app"}
+	case 9:
+		args = []string{"push", "-q", l.registry + "/pushed"}
 	default:
 		args = []string{"builder", "prune", "-f"}
 	}
@@ -96,6 +104,8 @@ func (w *worker) step() {
 	case killed:
 	case err != nil && (!removes || before != ""):
 		bad = "it failed"
+	case !strings.Contains(out, says):
+		bad = "its container did not say " + says
 	case makes && now == "":
 		bad = "it was reported and is not there"
 	case removes && now != "":
@@ -113,6 +123,7 @@ func TestFaultMix(t *testing.T) {
 		return
 	}
 	l := newTracedLab(t)
+	l.must("tag", "app", l.registry+"/pushed")
 	seed := uint64(time.Now().UnixNano())
 	end := time.Now().Add(time.Duration(faults(20, 600)) * time.Second)
 	workers := make([]*worker, 8)
