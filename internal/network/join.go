@@ -153,9 +153,9 @@ func (s *Store) Publish(e Endpoint, bindings []Binding) error {
 					return err
 				}
 			}
-			return add()
+			err = add()
 		}
-		return err
+		return errors.Join(err, k.forgetFlows(e.Forwards))
 	})
 }
 
@@ -212,7 +212,7 @@ func (s *Store) Release(owner string) error {
 // leave takes an endpoint away. dying: its namespace is, too.
 func (s *Store) leave(e Endpoint, dying bool) error {
 	err := s.onMachine(func(k *kernel) error {
-		if err := k.unpublish(e); err != nil {
+		if err := errors.Join(k.unpublish(e), k.forgetFlows(e.Forwards)); err != nil {
 			return err
 		}
 		return k.unplug(e, dying)

@@ -14,12 +14,12 @@ func neighbour(t *testing.T, s *Store) *box {
 	} {
 		command(t, line)
 	}
-	t.Cleanup(func() { command(t, "ip link del lan") })
 	sb, err := NewSandbox()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(sb.Close)
+	t.Cleanup(func() { command(t, "ip link del lan") }) // before that: it goes with the namespace, in a while
 	command(t, "ip link set lan0 netns "+sb.Path())
 	err = sb.Do(func() error {
 		for _, line := range []string{"ip addr add 10.200.0.2/24 dev lan0", "ip link set lan0 up", "ip route add default via 10.200.0.1"} {
