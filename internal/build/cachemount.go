@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"strata/internal/atomicfile"
+	"strata/internal/disk"
 	"strata/internal/errdef"
 )
 
@@ -170,20 +171,5 @@ func (p *Plan) HasCacheMounts() bool {
 	return false
 }
 
-// CacheMountSize adds up the regular files of a tree; what vanishes meanwhile counts nothing.
-func CacheMountSize(m CacheMount) (int64, error) {
-	var total int64
-	err := filepath.WalkDir(m.Path, func(_ string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			return nil
-		}
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		if info, err := d.Info(); err == nil {
-			total += info.Size()
-		}
-		return nil
-	})
-	return total, err
-}
+// Usage is what the tree takes on the disk, in bytes.
+func (m CacheMount) Usage() (int64, error) { return disk.Usage(m.Path) }

@@ -35,43 +35,6 @@ func cacheCap() (engine.CacheCap, error) {
 	return limit, c.Fault("store.build-cache-max", err)
 }
 
-func (a *app) builderPrune() *cobra.Command {
-	var o engine.CachePrune
-	var force bool
-	var reserved, maxUsed sizeFlag
-	cmd := &cobra.Command{
-		Use:   "prune [OPTIONS]",
-		Short: "Remove build cache",
-		Args:  exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if reserved < 0 || maxUsed < 0 {
-				return usagef("a size cannot be negative")
-			}
-			o.Capped = cmd.Flags().Changed("reserved-space") || cmd.Flags().Changed("max-used-space") || cmd.Flags().Changed("keep-storage")
-			o.Keep = int64(max(reserved, maxUsed))
-			if err := a.confirm(cmd.Context(), force, "This removes build cache."); err != nil {
-				return err
-			}
-			return a.with(cmd.Context(), func(e *engine.Engine) error {
-				n, freed, err := e.PruneBuilder(cmd.Context(), o)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(a.out, "Deleted build cache entries: %d\nTotal reclaimed space: %s\n", n, render.HumanSize(freed))
-				return err
-			})
-		},
-	}
-	fl := cmd.Flags()
-	fl.BoolVarP(&o.All, "all", "a", false, "remove entries whose layers an image has, too")
-	fl.BoolVarP(&force, "force", "f", false, "do not ask")
-	fl.StringArrayVar(&o.Filters, "filter", nil, "only those for which it holds: until=24h, type=, id=, description~=, shared=")
-	fl.Var(&reserved, "reserved-space", "keep so much of what was used last")
-	fl.Var(&reserved, "keep-storage", "the older name of --reserved-space")
-	fl.Var(&maxUsed, "max-used-space", "keep at most so much, or --reserved-space if that is more")
-	return cmd
-}
-
 // cacheRow is a line of `builder du`.
 type cacheRow struct {
 	ID          string

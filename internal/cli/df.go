@@ -65,6 +65,13 @@ func usageDocument(e *engine.Engine, usage engine.DiskUsage, whole bool) (render
 		row := containerRow(u.Record, whole)
 		row.Size = render.HumanSizePrecision(u.Size, 3)
 		doc.Containers = append(doc.Containers, row)
+		doc.Logs = append(doc.Logs, render.LogRow{ID: row.ID, Names: row.Names, Size: render.HumanSizePrecision(u.Log, 3)})
+	}
+	for _, l := range usage.Layers {
+		doc.Layers = append(doc.Layers, render.LayerRow{
+			ID: render.ID(string(l.ID), whole), Form: l.Form, Size: render.HumanSizePrecision(l.Size, 3), BlobSize: render.HumanSizePrecision(l.Blobs, 3),
+			Images: fmt.Sprint(l.Images), Containers: fmt.Sprint(l.Containers), Cached: fmt.Sprint(l.Cached),
+		})
 	}
 	doc.Volumes = usedVolumes(s, usage.Volumes)
 	var cache int64

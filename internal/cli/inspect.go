@@ -148,7 +148,7 @@ func containerDocument(ctx context.Context, e *engine.Engine, s *container.Store
 	}
 	doc.State.Health = healthDocument(rec.State.Health)
 	if size {
-		n, err := s.DiskUsage(rec)
+		n, err := s.Written(rec)
 		if err != nil {
 			return doc, err
 		}

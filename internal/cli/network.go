@@ -149,35 +149,6 @@ func (a *app) networkRm() *cobra.Command {
 	return cmd
 }
 
-func (a *app) networkPrune() *cobra.Command {
-	var force bool
-	var filters []string
-	cmd := &cobra.Command{
-		Use:   "prune [OPTIONS]",
-		Short: "Remove the networks that no running container is in",
-		Args:  exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			filter, err := engine.ParseNetworkFilter(filters)
-			if err != nil {
-				return usageError{err}
-			}
-			if err := a.confirm(cmd.Context(), force, "This removes all networks that no running container is in."); err != nil {
-				return err
-			}
-			return a.with(cmd.Context(), func(e *engine.Engine) error {
-				removed, err := e.PruneNetworks(cmd.Context(), filter)
-				if len(removed) > 0 {
-					fmt.Fprintln(a.out, "Deleted Networks:\n"+strings.Join(removed, "\n"))
-				}
-				return err
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only those for which it holds: until= label=")
-	return cmd
-}
-
 func (a *app) networkReload() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",

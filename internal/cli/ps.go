@@ -113,7 +113,7 @@ func healthOf(rec container.Record) string {
 
 // containerSize is what the container wrote, and that with its image.
 func containerSize(ctx context.Context, e *engine.Engine, s *container.Store, rec container.Record) (string, error) {
-	n, err := s.DiskUsage(rec)
+	n, err := s.Written(rec)
 	if err != nil {
 		return "", err
 	}
@@ -235,31 +235,4 @@ func matchOne(rec container.Record, key, value string) bool {
 		return ok && (!exact || got == want)
 	}
 	return false
-}
-
-func (a *app) containerPrune() *cobra.Command {
-	var force bool
-	cmd := &cobra.Command{
-		Use:   "prune [OPTIONS]",
-		Short: "Remove all containers that do not run",
-		Args:  exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.confirm(cmd.Context(), force, "This removes all containers that do not run."); err != nil {
-				return err
-			}
-			return a.with(cmd.Context(), func(e *engine.Engine) error {
-				removed, freed, err := e.PruneContainers(cmd.Context())
-				if len(removed) > 0 {
-					fmt.Fprintln(a.out, "Deleted Containers:")
-				}
-				for _, id := range removed {
-					fmt.Fprintln(a.out, id)
-				}
-				fmt.Fprintf(a.out, "\nTotal reclaimed space: %s\n", render.HumanSize(freed))
-				return err
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	return cmd
 }

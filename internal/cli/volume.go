@@ -211,42 +211,6 @@ func (a *app) volumeRm() *cobra.Command {
 	return cmd
 }
 
-func (a *app) volumePrune() *cobra.Command {
-	var force, all bool
-	var filters []string
-	cmd := &cobra.Command{
-		Use:   "prune [OPTIONS]",
-		Short: "Remove the anonymous volumes that no container has",
-		Args:  exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := parseVolumeFilters(filters)
-			if err != nil {
-				return err
-			}
-			what := "This removes the anonymous volumes that no container has."
-			if all = all || len(f["all"]) > 0; all {
-				what = "This removes all volumes that no container has."
-			}
-			if err := a.confirm(cmd.Context(), force, what); err != nil {
-				return err
-			}
-			return a.withContainers(cmd.Context(), func(s *container.Store) error {
-				removed, freed, err := s.RemoveUnusedVolumes(cmd.Context(), all, func(v container.VolumeUsage) bool { return !f.match(v) })
-				if len(removed) > 0 {
-					fmt.Fprintln(a.out, "Deleted Volumes:\n"+strings.Join(removed, "\n")+"\n")
-				}
-				fmt.Fprintf(a.out, "Total reclaimed space: %s\n", render.HumanSize(freed))
-				return err
-			})
-		},
-	}
-	fl := cmd.Flags()
-	fl.BoolVarP(&force, "force", "f", false, "do not ask")
-	fl.BoolVarP(&all, "all", "a", false, "those with names, too")
-	fl.StringArrayVar(&filters, "filter", nil, "only those for which it holds: label= label!=")
-	return cmd
-}
-
 func (a *app) volumeExport() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"strata/internal/disk"
 	"strata/internal/errdef"
 	"strata/internal/event"
 	"strata/internal/network"
@@ -180,9 +181,27 @@ func (s *Store) List(ctx context.Context) ([]Record, error) {
 	return list, nil
 }
 
-// DiskUsage is the size in bytes of what the container wrote into its own layer.
-func (s *Store) DiskUsage(rec Record) (int64, error) {
+// Written is the size in bytes of what the container wrote into its own layer.
+func (s *Store) Written(rec Record) (int64, error) {
 	return treeSize(filepath.Join(s.Dir(rec.ID), "upper"))
+}
+
+// DiskUsage is what the container takes on the disk in bytes, what it wrote and its log included.
+func (s *Store) DiskUsage(rec Record) (int64, error) { return disk.Usage(s.Dir(rec.ID)) }
+
+// LogUsage is what the container's log takes of that.
+func (s *Store) LogUsage(rec Record) (int64, error) {
+	log := s.LogPath(rec)
+	if log == "" {
+		return 0, nil
+	}
+	files, err := filepath.Glob(log + "*")
+	var total int64
+	for _, file := range files {
+		n, lerr := disk.Lstat(file)
+		total, err = total+n, errors.Join(err, lerr)
+	}
+	return total, err
 }
 
 // treeSize adds up the regular files below dir; what vanishes meanwhile counts nothing.

@@ -10,13 +10,14 @@ import (
 	"strings"
 	"time"
 
+	"strata/internal/disk"
 	"strata/internal/errdef"
 )
 
 // VolumeUsage is one volume of the store.
 type VolumeUsage struct {
 	Name string
-	// Size of its data in bytes.
+	// Size is what it takes on the disk, in bytes.
 	Size int64
 	// Used says that a container has it, Links how many do.
 	Used  bool
@@ -47,19 +48,28 @@ func (s *Store) volumeUsers() (map[string][]string, error) {
 
 // Volumes lists the store's volumes by name.
 func (s *Store) Volumes(ctx context.Context) ([]VolumeUsage, error) {
-	all, err := s.volumes(ctx)
-	for i, v := range all {
-		if all[i].Size, err = treeSize(s.VolumePath(v.Name)); err != nil {
-			return nil, err
+	all, err := s.volumes(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return all, s.measure(all)
+}
+
+// measure fills in what volumes take.
+func (s *Store) measure(volumes []VolumeUsage) (err error) {
+	for i, v := range volumes {
+		if volumes[i].Size, err = disk.Usage(s.volumeDir(v.Name)); err != nil {
+			return err
 		}
 	}
-	return all, err
+	return nil
 }
 
 // ListVolumes is [Store.Volumes] without their sizes, which take time.
-func (s *Store) ListVolumes(ctx context.Context) ([]VolumeUsage, error) { return s.volumes(ctx) }
+func (s *Store) ListVolumes(ctx context.Context) ([]VolumeUsage, error) { return s.volumes(ctx, nil) }
 
-func (s *Store) volumes(ctx context.Context) ([]VolumeUsage, error) {
+// volumes lists them without their sizes; containers that gone names do not count as their users.
+func (s *Store) volumes(ctx context.Context, gone map[string]bool) ([]VolumeUsage, error) {
 	entries, err := os.ReadDir(s.volumesDir())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -80,7 +90,7 @@ func (s *Store) volumes(ctx context.Context) ([]VolumeUsage, error) {
 		if err != nil {
 			return nil, err
 		}
-		links := len(users[v.Name])
+		links := len(slices.DeleteFunc(users[v.Name], func(id string) bool { return gone[id] }))
 		all = append(all, VolumeUsage{
 			Name: v.Name, Used: links > 0 || v.Anonymous && time.Since(v.Created) < youngVolume, Links: links,
 			Anonymous: v.Anonymous, Created: v.Created, VolumeOptions: v.VolumeOptions,
@@ -91,7 +101,7 @@ func (s *Store) volumes(ctx context.Context) ([]VolumeUsage, error) {
 
 // Volume is one volume by its name.
 func (s *Store) Volume(ctx context.Context, name string) (VolumeUsage, error) {
-	all, err := s.volumes(ctx)
+	all, err := s.volumes(ctx, nil)
 	if err != nil {
 		return VolumeUsage{}, err
 	}
@@ -148,18 +158,25 @@ func (s *Store) RemoveVolume(ctx context.Context, name string) error {
 	})
 }
 
-// RemoveUnusedVolumes removes the anonymous volumes that no container has, with all those with names too, and gives their names and
-// the bytes freed. keep, if not nil, spares some.
+// UnusedVolumes lists the anonymous volumes that no container has, with all those with names too. keep, if not nil, spares some;
+// containers that gone names do not count.
+func (s *Store) UnusedVolumes(ctx context.Context, all bool, keep func(VolumeUsage) bool, gone map[string]bool) ([]VolumeUsage, error) {
+	volumes, err := s.volumes(ctx, gone)
+	if err != nil {
+		return nil, err
+	}
+	volumes = slices.DeleteFunc(volumes, func(v VolumeUsage) bool { return v.Used || !v.Anonymous && !all || keep != nil && keep(v) })
+	return volumes, s.measure(volumes)
+}
+
+// RemoveUnusedVolumes removes what [Store.UnusedVolumes] lists, and gives their names and what they took on the disk.
 func (s *Store) RemoveUnusedVolumes(ctx context.Context, all bool, keep func(VolumeUsage) bool) (removed []string, freed int64, err error) {
 	err = s.withVolumes(ctx, func() error {
-		volumes, err := s.Volumes(ctx)
+		volumes, err := s.UnusedVolumes(ctx, all, keep, nil)
 		if err != nil {
 			return err
 		}
 		for _, v := range volumes {
-			if v.Used || !v.Anonymous && !all || keep != nil && keep(v) {
-				continue
-			}
 			if err := s.removeVolume(v.Name); err != nil {
 				return err
 			}

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"strata/internal/atomicfile"
+	"strata/internal/disk"
 	"strata/internal/errdef"
 	"strata/internal/oci"
 )
@@ -203,27 +203,20 @@ func (p *Partial) Remove() error {
 // Sweep removes what nobody has taken and is older than age, and of the rest the oldest until at most keep bytes of disk
 // remain. It gives the bytes that were freed.
 func (p *Partials) Sweep(age time.Duration, keep int64) (freed int64, err error) {
-	entries, err := os.ReadDir(p.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
+	return p.idle(age, keep, os.Remove)
+}
+
+// Idle is how many bytes [Partials.Sweep] would free.
+func (p *Partials) Idle(age time.Duration, keep int64) (int64, error) {
+	return p.idle(age, keep, func(string) error { return nil })
+}
+
+// idle does something to each file that a sweep takes, under its lock, and adds up their bytes.
+func (p *Partials) idle(age time.Duration, keep int64, do func(path string) error) (total int64, err error) {
+	files, err := p.files()
 	if err != nil {
 		return 0, err
 	}
-	type idle struct {
-		path string
-		disk int64
-		at   time.Time
-	}
-	var files []idle
-	for _, e := range entries {
-		var st unix.Stat_t
-		path := filepath.Join(p.dir, e.Name())
-		if unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
-			files = append(files, idle{path, st.Blocks * 512, time.Unix(st.Mtim.Unix())})
-		}
-	}
-	slices.SortFunc(files, func(a, b idle) int { return b.at.Compare(a.at) }) // the youngest first
 	var kept int64
 	for _, f := range files {
 		if kept += f.disk; kept <= keep && time.Since(f.at) < age {
@@ -234,12 +227,38 @@ func (p *Partials) Sweep(age time.Duration, keep int64) (freed int64, err error)
 			continue
 		}
 		if err != nil {
-			return freed, err
+			return total, err
 		}
-		if err := errors.Join(os.Remove(f.path), lock.Unlock()); err != nil {
-			return freed, err
+		if err := errors.Join(do(f.path), lock.Unlock()); err != nil {
+			return total, err
 		}
-		kept, freed = kept-f.disk, freed+f.disk
+		kept, total = kept-f.disk, total+f.disk
 	}
-	return freed, nil
+	return total, nil
+}
+
+type partialFile struct {
+	path string
+	disk int64
+	at   time.Time
+}
+
+// files lists what there is, the youngest first.
+func (p *Partials) files() ([]partialFile, error) {
+	entries, err := os.ReadDir(p.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var files []partialFile
+	for _, e := range entries {
+		fi, err := e.Info()
+		if err == nil && fi.Mode().IsRegular() {
+			files = append(files, partialFile{filepath.Join(p.dir, e.Name()), disk.Of(fi), fi.ModTime()})
+		}
+	}
+	slices.SortFunc(files, func(a, b partialFile) int { return b.at.Compare(a.at) })
+	return files, nil
 }

@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"strata/internal/atomicfile"
+	"strata/internal/disk"
 	"strata/internal/errdef"
 	"strata/internal/oci"
 )
@@ -125,8 +127,17 @@ func (s *Store) Stat(d digest.Digest) (int64, error) {
 	return fi.Size(), nil
 }
 
+// Info is what is known of a blob without reading it.
+type Info struct {
+	Digest digest.Digest
+	// Size is its length, Disk what it takes on the disk, in bytes.
+	Size, Disk int64
+	// Used is when it was stored or touched last.
+	Used time.Time
+}
+
 // Walk calls fn for every blob, in no particular order, and ends at its first error. What is no blob is passed over.
-func (s *Store) Walk(fn func(d digest.Digest, size int64) error) error {
+func (s *Store) Walk(fn func(Info) error) error {
 	dir, err := os.Open(s.dir)
 	if err != nil {
 		return fmt.Errorf("blob store: %w", err)
@@ -146,7 +157,7 @@ func (s *Store) Walk(fn func(d digest.Digest, size int64) error) error {
 			if ierr != nil {
 				return ierr
 			}
-			if err := fn(d, fi.Size()); err != nil {
+			if err := fn(Info{d, fi.Size(), disk.Of(fi), fi.ModTime()}); err != nil {
 				return err
 			}
 		}

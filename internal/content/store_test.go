@@ -121,7 +121,7 @@ func TestWalkPassesOverJunk(t *testing.T) {
 	os.WriteFile(filepath.Join(dir, "README"), nil, 0o600)
 	os.Mkdir(filepath.Join(dir, strings.Repeat("a", 64)), 0o700)
 	var n, sum int64
-	if err := s.Walk(func(_ digest.Digest, size int64) error { n++; sum += size; return nil }); err != nil {
+	if err := s.Walk(func(b content.Info) error { n++; sum += b.Size; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if n != 3 || sum != 6 {

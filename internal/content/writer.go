@@ -3,7 +3,6 @@ package content
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"time"
 
@@ -75,16 +74,4 @@ func (s *Store) Touch(d digest.Digest) error {
 		return s.missing(d, err)
 	}
 	return nil
-}
-
-// Used is when the blob was stored or touched last.
-func (s *Store) Used(d digest.Digest) (time.Time, error) {
-	fi, err := os.Lstat(s.path(d))
-	if errors.Is(err, fs.ErrNotExist) {
-		return time.Time{}, s.missing(d, err)
-	}
-	if err != nil {
-		return time.Time{}, fmt.Errorf("blob %s: %w", d, err)
-	}
-	return fi.ModTime(), nil
 }

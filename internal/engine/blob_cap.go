@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -167,10 +166,10 @@ func (e *Engine) capBlobs(ctx context.Context) error {
 		if total <= limit/10*9 {
 			break
 		}
-		if err := e.content.Trash(b.digest, trash); err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		if err := e.content.Trash(b.Digest, trash); err != nil && !errors.Is(err, errdef.ErrNotFound) {
 			return err
 		}
-		total -= b.size
+		total -= b.Size
 	}
 	return emptyDir(trash)
 }
@@ -178,42 +177,33 @@ func (e *Engine) capBlobs(ctx context.Context) error {
 // blobsOver reports whether all blobs together, documents too, have more than limit bytes: looking at their files is quick.
 func (e *Engine) blobsOver(limit int64) (bool, error) {
 	var total int64
-	err := e.content.Walk(func(_ digest.Digest, size int64) error { total += size; return nil })
+	err := e.content.Walk(func(b content.Info) error { total += b.Size; return nil })
 	return total > limit, err
-}
-
-// storedBlob is a compressed layer that is kept.
-type storedBlob struct {
-	digest digest.Digest
-	size   int64
-	used   time.Time
 }
 
 // keptBlobs lists the compressed layers that are kept, what was used longest ago first. What is a document of an image is
 // none, whatever a layer's record says of it.
-func (e *Engine) keptBlobs(ctx context.Context) (kept []storedBlob, total int64, err error) {
+func (e *Engine) keptBlobs(ctx context.Context) (kept []content.Info, total int64, err error) {
 	documents, err := e.images.Documents(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
+	packed := map[digest.Digest]bool{}
 	err = e.layers.Walk(func(m layer.Meta) error {
 		for _, b := range m.Blobs {
-			size, err := e.content.Stat(b.Digest)
-			if err != nil || documents[b.Digest] {
-				continue
-			}
-			documents[b.Digest] = true // once
-			used, err := e.content.Used(b.Digest)
-			if errors.Is(err, errdef.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			kept, total = append(kept, storedBlob{b.Digest, size, used}), total+size
+			packed[b.Digest] = !documents[b.Digest]
 		}
 		return nil
 	})
-	slices.SortFunc(kept, func(a, b storedBlob) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.digest, b.digest)) })
+	if err != nil {
+		return nil, 0, err
+	}
+	err = e.content.Walk(func(b content.Info) error {
+		if packed[b.Digest] {
+			kept, total = append(kept, b), total+b.Size
+		}
+		return nil
+	})
+	slices.SortFunc(kept, func(a, b content.Info) int { return cmp.Or(a.Used.Compare(b.Used), cmp.Compare(a.Digest, b.Digest)) })
 	return kept, total, err
 }

@@ -127,11 +127,15 @@ func (e *Engine) CapCache(ctx context.Context, res BuildResult, limit CacheCap) 
 }
 
 func (e *Engine) cacheTotal(ctx context.Context) (int64, error) {
-	sizes, owned, err := e.ownedLayers(ctx)
+	have, err := e.inventory(ctx)
 	if err != nil {
 		return 0, err
 	}
-	u, _, err := e.cacheUsage(sizes, owned)
+	sizes, err := have.sizes()
+	if err != nil {
+		return 0, err
+	}
+	u, _, err := have.cacheUsage(sizes)
 	return u.Size, err
 }
 

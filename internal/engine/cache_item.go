@@ -38,30 +38,28 @@ type cacheItem struct {
 }
 
 // cacheItems lists the build cache. owned are the layers that images and containers have.
-func (e *Engine) cacheItems(owned map[oci.DiffID]bool) ([]cacheItem, error) {
-	cache, err := e.cache()
-	if err != nil {
-		return nil, err
-	}
+func (v *inventory) cacheItems(owned map[oci.DiffID]bool) ([]cacheItem, error) {
 	var items []cacheItem
-	err = cache.Walk(func(entry graph.Entry) error {
+	for _, entry := range v.entries {
 		it := cacheItem{key: entry.Key, layers: build.ResultLayers(entry.Result), CacheUsage: CacheUsage{ID: string(entry.Key), Type: cacheRegular,
 			Description: entry.Name, Size: entry.Size, Created: entry.Created, LastUsed: entry.LastUsed}}
 		if n := len(it.layers); n > 0 {
 			it.Shared = owned[it.layers[n-1]] // the last one is what it made
 		}
 		items = append(items, it)
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	mounts, err := e.mountItems()
-	if err != nil {
-		return nil, err
+	if v.others == nil {
+		mounts, err := v.e.mountItems()
+		if err != nil {
+			return nil, err
+		}
+		fetched, err := v.e.fetchedItems()
+		if err != nil {
+			return nil, err
+		}
+		v.others = append(append([]cacheItem{}, mounts...), fetched...)
 	}
-	fetched, err := e.fetchedItems()
-	return append(append(items, mounts...), fetched...), err
+	return append(items, v.others...), nil
 }
 
 // mountItems are the directories of RUN --mount=type=cache.
@@ -73,7 +71,7 @@ func (e *Engine) mountItems() ([]cacheItem, error) {
 	}
 	var items []cacheItem
 	for _, m := range list {
-		size, err := build.CacheMountSize(m)
+		size, err := m.Usage()
 		if err != nil {
 			return nil, err
 		}
@@ -195,11 +193,11 @@ func (e *Engine) CacheEntries(ctx context.Context, filters []string) ([]CacheUsa
 	if err != nil {
 		return nil, err
 	}
-	_, owned, err := e.ownedLayers(ctx)
+	have, err := e.inventory(ctx)
 	if err != nil {
 		return nil, err
 	}
-	items, err := e.cacheItems(owned)
+	items, err := have.cacheItems(have.owned(newGone()))
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 
 	"strata/internal/errdef"
 	"strata/internal/image"
-	"strata/internal/layer"
 	"strata/internal/oci"
 )
 
@@ -24,66 +23,32 @@ type CachePrune struct {
 	// Keep, when Capped: no more than what brings the cache down to so many bytes, what was used longest ago first.
 	Keep   int64
 	Capped bool
+	// DryRun tells what would go, and removes nothing.
+	DryRun bool
 }
 
-// PruneCache removes things from the build cache that nobody uses just now. It gives their number and the bytes freed at
-// once; [Engine.Sweep] frees what the entries kept.
-func (e *Engine) PruneCache(ctx context.Context, o CachePrune) (int, int64, error) {
+// doomedItems are what a prune of the build cache takes, when what is in g is gone.
+func (e *Engine) doomedItems(have *inventory, o CachePrune, g *gone) ([]*cacheItem, error) {
 	f, err := parseCacheFilter(o.Filters, time.Now())
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	sizes, owned, err := e.ownedLayers(ctx)
+	owned := have.owned(g)
+	items, err := have.cacheItems(owned)
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	items, err := e.cacheItems(owned)
-	if err != nil {
-		return 0, 0, err
+	if o.Capped {
+		sizes, err := have.sizes()
+		return overCap(items, f, o.Keep, sizes, owned, have.live), err
 	}
 	var doomed []*cacheItem
-	if o.Capped {
-		live, err := e.leases.Live()
-		if err != nil {
-			return 0, 0, err
-		}
-		doomed = overCap(items, f, o.Keep, sizes, owned, live)
-	} else {
-		for i := range items {
-			if it := &items[i]; f.match(it) && (o.All || !slices.ContainsFunc(it.layers, func(id oci.DiffID) bool { return owned[id] })) {
-				doomed = append(doomed, it)
-			}
+	for i := range items {
+		if it := &items[i]; f.match(it) && (o.All || !slices.ContainsFunc(it.layers, func(id oci.DiffID) bool { return owned[id] })) {
+			doomed = append(doomed, it)
 		}
 	}
-	return e.removeItems(ctx, doomed)
-}
-
-// ownedLayers measures the layers of the store, and tells which of them images and containers have.
-func (e *Engine) ownedLayers(ctx context.Context) (sizes map[oci.DiffID]int64, owned map[oci.DiffID]bool, err error) {
-	sizes, owned = map[oci.DiffID]int64{}, map[oci.DiffID]bool{}
-	if err := e.layers.Walk(func(m layer.Meta) error { sizes[m.DiffID] = m.Disk; return nil }); err != nil {
-		return nil, nil, err
-	}
-	images, err := e.images.List(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, img := range images {
-		for _, id := range img.DiffIDs() {
-			owned[id] = true
-		}
-	}
-	s, err := e.Containers()
-	if err != nil {
-		return nil, nil, err
-	}
-	records, err := s.Records().All()
-	for _, rec := range records {
-		for _, id := range rec.Layers {
-			owned[id] = true
-		}
-	}
-	return sizes, owned, err
+	return doomed, nil
 }
 
 // unit is what frees space when it goes: a layer with all entries that are stacked on it, or one other thing.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"strata/internal/content"
 	"strata/internal/errdef"
 	"strata/internal/image"
 	"strata/internal/layer"
@@ -131,7 +132,8 @@ func (r *CheckReport) fault(object string, err error, mend func(context.Context)
 }
 
 func checkBlobs(ctx context.Context, c *checker) error {
-	return c.content.Walk(func(d digest.Digest, _ int64) error {
+	return c.content.Walk(func(b content.Info) error {
+		d := b.Digest
 		c.report.Blobs++
 		if err := c.checkBlob(ctx, d); err != nil && !errors.Is(err, errdef.ErrNotFound) {
 			c.report.fault(c.blobObject(d), err, func(ctx context.Context) (string, error) { return c.mendBlob(ctx, d) })

@@ -163,8 +163,8 @@ func committedConfig(img oci.Config, c container.Config) oci.Config {
 	return img
 }
 
-// usedBy tells which containers use an image.
-func (e *Engine) usedBy(ctx context.Context) (func(id digest.Digest) ([]image.Use, error), error) {
+// usedBy tells which containers use an image; those that gone names do not count.
+func (e *Engine) usedBy(ctx context.Context, gone map[string]bool) (func(id digest.Digest) ([]image.Use, error), error) {
 	s, err := e.Containers()
 	if err != nil {
 		return nil, err
@@ -176,7 +176,7 @@ func (e *Engine) usedBy(ctx context.Context) (func(id digest.Digest) ([]image.Us
 	return func(id digest.Digest) ([]image.Use, error) {
 		var uses []image.Use
 		for _, rec := range all {
-			if rec.Image == id {
+			if rec.Image == id && !gone[rec.ID] {
 				uses = append(uses, image.Use{Container: container.ShortID(rec.ID), Running: rec.State.Alive()})
 			}
 		}

@@ -13,7 +13,6 @@ import (
 	"strata/internal/build"
 	"strata/internal/dockerfile"
 	"strata/internal/errdef"
-	"strata/internal/event"
 	"strata/internal/image"
 	"strata/internal/oci"
 	"strata/internal/reference"
@@ -117,7 +116,7 @@ type RemoveImageOptions struct{ Force, NoPrune bool }
 // RemoveImages removes images by docker's rules, each as far as it goes, then frees what nothing refers to any more.
 // What was done is returned beside an error too.
 func (e *Engine) RemoveImages(ctx context.Context, names []string, o RemoveImageOptions) ([]image.Deleted, error) {
-	used, err := e.usedBy(ctx)
+	used, err := e.usedBy(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -140,40 +139,6 @@ func (e *Engine) RemoveImages(ctx context.Context, names []string, o RemoveImage
 
 // busy reports whether another living process holds the image: it may have put it just now, and be about to tag it.
 func (e *Engine) busy(id digest.Digest) (bool, error) { return e.leases.Holds(image.ImageName(id)) }
-
-// PruneImages removes untagged images, or with all those that no container uses, that pass the filters.
-func (e *Engine) PruneImages(ctx context.Context, all bool, filters []string) ([]image.Deleted, int64, error) {
-	filter, err := e.images.ParseFilter(ctx, filters)
-	if err != nil {
-		return nil, 0, err
-	}
-	used, err := e.usedBy(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	images, err := e.images.List(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	var done []image.Deleted
-	for _, img := range images {
-		uses, err := used(img.ID)
-		if err != nil {
-			return done, 0, err
-		}
-		if len(uses) > 0 || len(img.Tags) > 0 && !all || !filter.Match(img) {
-			continue
-		}
-		d, err := e.removeImage(ctx, img.ID.String(), image.RemoveOptions{Force: true, UsedBy: used, Busy: e.busy, Untagged: len(img.Tags) == 0})
-		done = append(done, d...)
-		if err != nil && !errors.Is(err, errdef.ErrNotFound) && !errors.Is(err, errdef.ErrConflict) {
-			return done, 0, err
-		}
-	}
-	freed, err := e.Sweep(ctx)
-	e.emitPrune(event.Image, freed)
-	return done, freed, err
-}
 
 // applyChanges applies Dockerfile instructions that only change the config, as commit and import take them, in order.
 func applyChanges(ctx context.Context, img *oci.Image, changes []string) error {

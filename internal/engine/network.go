@@ -167,8 +167,8 @@ func olderThan(t time.Time, moment string) bool {
 	return err == nil && t.Before(at)
 }
 
-// PruneNetworks removes the networks that nobody is in and gives their names.
-func (e *Engine) PruneNetworks(ctx context.Context, f NetworkFilter) (removed []string, err error) {
+// PruneNetworks removes the networks that nobody is in and gives their names. A dry run removes none.
+func (e *Engine) PruneNetworks(ctx context.Context, f NetworkFilter, dry bool) (removed []string, err error) {
 	s, err := e.Containers()
 	if err != nil {
 		return nil, err
@@ -186,6 +186,10 @@ func (e *Engine) PruneNetworks(ctx context.Context, f NetworkFilter) (removed []
 		members, err := networks.Members(n)
 		if err != nil || n.Builtin() || len(members) > 0 || !f.Match(n, 0) {
 			errs = append(errs, err)
+			continue
+		}
+		if dry {
+			removed = append(removed, n.Name)
 			continue
 		}
 		_, err = networks.Remove(ctx, n.ID)

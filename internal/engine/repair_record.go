@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"strata/internal/content"
 	"strata/internal/errdef"
 	"strata/internal/image"
 	"strata/internal/oci"
@@ -25,9 +26,9 @@ func (c *checker) mendRecord(ctx context.Context, id digest.Digest) (string, err
 		return "its documents prove it: record written anew", c.images.Images.Put(id.Encoded(), rec)
 	}
 	var found []digest.Digest
-	err = c.content.Walk(func(d digest.Digest, size int64) error {
-		if size <= oci.MaxManifest && d != id && c.describes(d, id) {
-			found = append(found, d)
+	err = c.content.Walk(func(b content.Info) error {
+		if b.Size <= oci.MaxManifest && b.Digest != id && c.describes(b.Digest, id) {
+			found = append(found, b.Digest)
 		}
 		return ctx.Err()
 	})

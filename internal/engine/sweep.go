@@ -9,14 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"strata/internal/atomicfile"
-	"strata/internal/build"
-	"strata/internal/errdef"
 	"strata/internal/graph"
-	"strata/internal/image"
-	"strata/internal/layer"
 )
 
 // Sweep frees what no image, container, cache entry or living process refers to, and gives the bytes freed.
@@ -35,11 +29,11 @@ func (e *Engine) Sweep(ctx context.Context) (int64, error) {
 	}
 	var freed int64
 	err := e.guard.Exclusive(ctx, func() error {
-		roots, cached, err := e.roots(ctx)
+		have, err := e.inventory(ctx)
 		if err != nil {
 			return fmt.Errorf("sweep: %w", err)
 		}
-		freed, err = e.discard(roots, cached, trash)
+		freed, err = have.discard(trash)
 		return err
 	})
 	partial, perr := e.partial.Sweep(partialAge, partialKeep)
@@ -78,81 +72,29 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// roots names all that must stay, and what must stay for the build cache alone.
-func (e *Engine) roots(ctx context.Context) (roots, cached map[string]bool, err error) {
-	// Leases before records: who publishes a record and ends meanwhile is found in one of the two.
-	live, err := e.leases.Live()
+// discard moves what nothing needs into the trash, and gives what it takes on the disk.
+func (v *inventory) discard(trash string) (freed int64, err error) {
+	layers, blobs, err := v.garbage(newGone())
 	if err != nil {
-		return nil, nil, err
+		return 0, err
 	}
-	roots, err = e.images.Roots(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	for name := range live {
-		roots[name] = true
-	}
-	s, err := e.Containers()
-	if err != nil {
-		return nil, nil, err
-	}
-	records, err := s.Records().All()
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, rec := range records {
-		for _, id := range rec.Layers {
-			roots[image.LayerName(id)] = true
+	for _, m := range layers {
+		n, err := v.size(m)
+		if err == nil {
+			err = ignoreMissing(v.e.layers.Trash(m.DiffID, trash))
 		}
-		for _, m := range rec.Host.Images {
-			for _, id := range m.Layers {
-				roots[image.LayerName(id)] = true
-			}
+		if err != nil {
+			return freed, err
 		}
+		freed += n
 	}
-	cached = map[string]bool{}
-	cache, err := e.cache()
-	if err != nil {
-		return nil, nil, err
+	for _, b := range blobs {
+		if err := ignoreMissing(v.e.content.Trash(b.Digest, trash)); err != nil {
+			return freed, err
+		}
+		freed += b.Disk
 	}
-	err = cache.Walk(func(entry graph.Entry) error {
-		for _, id := range build.ResultLayers(entry.Result) {
-			cached[image.LayerName(id)] = true
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	return roots, cached, nil
-}
-
-// discard moves what is no root into the trash. A layer that was not flushed before the machine went down stays for images and
-// containers only: a check may yet find that all of it is there.
-func (e *Engine) discard(roots, cached map[string]bool, trash string) (freed int64, err error) {
-	err = e.layers.Walk(func(m layer.Meta) error {
-		name := image.LayerName(m.DiffID)
-		if roots[name] {
-			return nil
-		}
-		if cached[name] {
-			if _, err := e.layers.Stat(m.DiffID); !errors.Is(err, errdef.ErrNotFound) {
-				return nil
-			}
-		}
-		freed += m.Disk
-		return e.layers.Trash(m.DiffID, trash)
-	})
-	if err != nil {
-		return freed, err
-	}
-	return freed, e.content.Walk(func(d digest.Digest, size int64) error {
-		if roots[image.BlobName(d)] {
-			return nil
-		}
-		freed += size
-		return e.content.Trash(d, trash)
-	})
+	return freed, nil
 }
 
 // emptyDir deletes what is in the trash, read-only directories of images included.

@@ -1,38 +1,52 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"strata/internal/container"
 	"strata/internal/image"
-	"strata/internal/layer"
 	"strata/internal/oci"
 )
 
-// Usage is the space that one kind of thing takes, in bytes of file content.
+// Usage is the space that one kind of thing takes on the disk, in bytes of whole blocks.
 type Usage struct {
 	// Type in docker's words: "Images", "Containers", "Local Volumes", "Build Cache".
 	Type string
 	// Total and Active count things; active ones are in use.
 	Total, Active int
-	// Size counts each shared byte once; Reclaimable is what a prune of the kind would free.
+	// Size counts each shared byte once; Reclaimable is what a prune of all of the kind would free now.
 	Size, Reclaimable int64
 }
 
-// ImageUsage is one image's part in the store.
+// ImageUsage is one image's part in the store: its layers, documents, and compressed layers that are kept.
 type ImageUsage struct {
 	Image image.Image
-	// Shared bytes are in layers that other images have too; Unique ones go with the image.
+	// Shared bytes are those that other images have too; Unique ones no other has.
 	Shared, Unique int64
 	Containers     int
 }
 
-// ContainerUsage is what one container wrote, in bytes.
+// LayerUsage is one layer, whoever needs it.
+type LayerUsage struct {
+	ID oci.DiffID
+	// Form is "tar" or "dir".
+	Form string
+	// Size on the disk; Blobs is what its compressed forms take beside that.
+	Size, Blobs int64
+	// Images and Containers count those that have it; Cached says that the build cache has it.
+	Images, Containers int
+	Cached             bool
+}
+
+// ContainerUsage is what one container takes: Size in all, Log of that for what it said.
 type ContainerUsage struct {
-	Record container.Record
-	Size   int64
+	Record    container.Record
+	Size, Log int64
 }
 
 // CacheUsage is one entry of the build cache.
@@ -53,6 +67,7 @@ type CacheUsage struct {
 type DiskUsage struct {
 	Kinds      []Usage
 	Images     []ImageUsage
+	Layers     []LayerUsage
 	Containers []ContainerUsage
 	Volumes    []container.VolumeUsage
 	Cache      []CacheUsage
@@ -61,79 +76,125 @@ type DiskUsage struct {
 // DiskUsage measures the store.
 func (e *Engine) DiskUsage(ctx context.Context) (DiskUsage, error) {
 	var u DiskUsage
-	sizes := map[oci.DiffID]int64{}
-	err := e.layers.Walk(func(m layer.Meta) error { sizes[m.DiffID] = m.Disk; return nil })
+	have, err := e.inventory(ctx)
 	if err != nil {
 		return u, err
 	}
-	images, err := e.images.List(ctx)
+	sizes, err := have.sizes()
 	if err != nil {
 		return u, err
 	}
-	s, err := e.Containers()
-	if err != nil {
-		return u, err
-	}
-	containers, err := s.List(ctx)
+	u.Layers = have.layerUsage(sizes)
+	garbage, err := have.frees(newGone())
 	if err != nil {
 		return u, err
 	}
 	var imgs, ctrs, vols, cache Usage
-	var owned map[oci.DiffID]bool
-	imgs, u.Images, owned = imageUsage(images, containers, sizes)
-	if ctrs, u.Containers, err = containerUsage(s, containers); err != nil {
+	if imgs, u.Images, err = have.imageUsage(ctx, sizes, garbage); err != nil {
 		return u, err
 	}
-	if vols, u.Volumes, err = volumeUsage(ctx, s); err != nil {
+	if ctrs, u.Containers, err = e.containerUsage(ctx); err != nil {
 		return u, err
 	}
-	cache, u.Cache, err = e.cacheUsage(sizes, owned)
+	if vols, u.Volumes, err = e.volumeUsage(ctx); err != nil {
+		return u, err
+	}
+	if cache, u.Cache, err = have.cacheUsage(sizes); err != nil {
+		return u, err
+	}
+	if cache.Reclaimable, err = have.reclaimableCache(garbage); err != nil {
+		return u, err
+	}
 	u.Kinds = []Usage{imgs, ctrs, vols, cache}
-	return u, err
+	return u, nil
 }
 
-// imageUsage also gives the layers that images or containers have: the build cache does not keep these alone.
-func imageUsage(images []image.Image, containers []container.Record, sizes map[oci.DiffID]int64) (Usage, []ImageUsage, map[oci.DiffID]bool) {
-	u := Usage{Type: "Images", Total: len(images)}
-	owners, used, active := map[oci.DiffID]int{}, map[oci.DiffID]bool{}, map[string]int{}
-	for _, c := range containers {
-		active[c.Image.String()]++
-		for _, id := range c.Layers {
-			used[id] = true
+// imageUsage counts with the images what nothing needs, which a prune of them takes along.
+func (v *inventory) imageUsage(ctx context.Context, layers map[oci.DiffID]int64, garbage int64) (Usage, []ImageUsage, error) {
+	u := Usage{Type: "Images", Total: len(v.images.Images)}
+	sizes := map[string]int64{}
+	for id, n := range layers {
+		sizes[image.LayerName(id)] = n
+	}
+	for _, b := range v.blobs {
+		sizes[image.BlobName(b.Digest)] = b.Disk
+	}
+	reach, owners := make([]map[string]bool, u.Total), map[string]int{}
+	for i, img := range v.images.Images {
+		var err error
+		if reach[i], err = v.images.Reach(img); err != nil {
+			return u, nil, err
+		}
+		for name := range reach[i] {
+			owners[name]++
 		}
 	}
-	for _, img := range images {
-		for id := range distinct(img.DiffIDs()) {
-			owners[id]++
-		}
+	users := map[digest.Digest]int{}
+	for _, rec := range v.containers {
+		users[rec.Image]++
 	}
-	var each []ImageUsage
-	for _, img := range images {
-		one := ImageUsage{Image: img, Containers: active[img.ID.String()]}
-		for id := range distinct(img.DiffIDs()) {
-			if owners[id] > 1 {
-				one.Shared += sizes[id]
+	each := make([]ImageUsage, u.Total)
+	for i, img := range v.images.Images {
+		one := ImageUsage{Image: img, Containers: users[img.ID]}
+		for name := range reach[i] {
+			if owners[name] > 1 {
+				one.Shared += sizes[name]
 			} else {
-				one.Unique += sizes[id]
+				one.Unique += sizes[name]
 			}
 		}
 		if one.Containers > 0 {
 			u.Active++
 		}
-		each = append(each, one)
+		each[i] = one
 	}
-	owned := map[oci.DiffID]bool{}
-	for id := range owners {
-		owned[id] = true
-		u.Size += sizes[id]
-		if !used[id] {
-			u.Reclaimable += sizes[id]
+	for name := range owners {
+		u.Size += sizes[name]
+	}
+	g := newGone()
+	if _, err := v.e.doomImages(ctx, v, ImagePrune{All: true}, g); err != nil {
+		return u, nil, err
+	}
+	u.Size += garbage + g.bytes // which is what is left of pulls
+	var err error
+	u.Reclaimable, err = v.frees(g)
+	return u, each, err
+}
+
+// layerUsage lists the layers, the largest first.
+func (v *inventory) layerUsage(sizes map[oci.DiffID]int64) []LayerUsage {
+	blobs := map[digest.Digest]int64{}
+	for _, b := range v.blobs {
+		blobs[b.Digest] = b.Disk
+	}
+	all, at := make([]LayerUsage, len(v.layers)), map[oci.DiffID]*LayerUsage{}
+	for i, m := range v.layers {
+		all[i] = LayerUsage{ID: m.DiffID, Form: m.Form, Size: sizes[m.DiffID]}
+		for _, b := range m.Blobs {
+			all[i].Blobs += blobs[b.Digest]
+		}
+		at[m.DiffID] = &all[i]
+	}
+	count := func(ids []oci.DiffID, note func(*LayerUsage)) {
+		for id := range distinct(ids) {
+			if l := at[id]; l != nil {
+				note(l)
+			}
 		}
 	}
-	for id := range used {
-		owned[id] = true
+	for _, img := range v.images.Images {
+		count(img.DiffIDs(), func(l *LayerUsage) { l.Images++ })
 	}
-	return u, each, owned
+	for _, rec := range v.containers {
+		count(containerLayers(rec), func(l *LayerUsage) { l.Containers++ })
+	}
+	for id := range v.cachedLayers(newGone()) {
+		if l := at[id]; l != nil {
+			l.Cached = true
+		}
+	}
+	slices.SortFunc(all, func(a, b LayerUsage) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID)) })
+	return all
 }
 
 func distinct(ids []oci.DiffID) map[oci.DiffID]bool {
@@ -144,28 +205,42 @@ func distinct(ids []oci.DiffID) map[oci.DiffID]bool {
 	return set
 }
 
-func containerUsage(s *container.Store, all []container.Record) (Usage, []ContainerUsage, error) {
-	u := Usage{Type: "Containers", Total: len(all)}
+func (e *Engine) containerUsage(ctx context.Context) (Usage, []ContainerUsage, error) {
+	u := Usage{Type: "Containers"}
+	s, err := e.Containers()
+	if err != nil {
+		return u, nil, err
+	}
+	all, err := s.List(ctx)
+	if err != nil {
+		return u, nil, err
+	}
 	var each []ContainerUsage
 	for _, rec := range all {
-		size, err := s.DiskUsage(rec)
-		if err != nil {
+		one := ContainerUsage{Record: rec}
+		if one.Size, err = s.DiskUsage(rec); err != nil {
 			return u, nil, err
 		}
-		each = append(each, ContainerUsage{rec, size})
-		u.Size += size
+		if one.Log, err = s.LogUsage(rec); err != nil {
+			return u, nil, err
+		}
+		each = append(each, one)
+		u.Total++
+		u.Size += one.Size
 		if rec.State.Alive() {
 			u.Active++
-		} else {
-			u.Reclaimable += size
 		}
 	}
-	return u, each, nil
+	g := newGone()
+	_, err = e.doomContainers(ctx, ContainerPrune{}, g)
+	u.Reclaimable = g.bytes
+	return u, each, err
 }
 
-func (e *Engine) cacheUsage(sizes map[oci.DiffID]int64, owned map[oci.DiffID]bool) (Usage, []CacheUsage, error) {
+func (v *inventory) cacheUsage(sizes map[oci.DiffID]int64) (Usage, []CacheUsage, error) {
 	u := Usage{Type: "Build Cache"}
-	items, err := e.cacheItems(owned)
+	owned := v.owned(newGone())
+	items, err := v.cacheItems(owned)
 	if err != nil {
 		return u, nil, err
 	}
@@ -190,13 +265,26 @@ func (e *Engine) cacheUsage(sizes map[oci.DiffID]int64, owned map[oci.DiffID]boo
 			u.Active++
 		}
 	}
-	u.Reclaimable = u.Size
 	slices.SortFunc(each, func(a, b CacheUsage) int { return a.Created.Compare(b.Created) })
 	return u, each, nil
 }
 
-func volumeUsage(ctx context.Context, s *container.Store) (Usage, []container.VolumeUsage, error) {
+// reclaimableCache is what a prune of all of the build cache frees, without the garbage that it takes along.
+func (v *inventory) reclaimableCache(garbage int64) (int64, error) {
+	g := newGone()
+	if _, err := v.e.doomCache(v, CachePrune{All: true}, g); err != nil {
+		return 0, err
+	}
+	all, err := v.frees(g)
+	return all - garbage, err
+}
+
+func (e *Engine) volumeUsage(ctx context.Context) (Usage, []container.VolumeUsage, error) {
 	u := Usage{Type: "Local Volumes"}
+	s, err := e.Containers()
+	if err != nil {
+		return u, nil, err
+	}
 	all, err := s.Volumes(ctx)
 	for _, v := range all {
 		u.Total++

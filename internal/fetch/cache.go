@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"strata/internal/atomicfile"
+	"strata/internal/disk"
 	"strata/internal/errdef"
 	"strata/internal/progress"
 )
@@ -93,7 +94,7 @@ type Kept struct {
 	Name string
 	// Path of its directory.
 	Path string
-	// Size of its files in bytes.
+	// Size is what it takes on the disk, in bytes.
 	Size int64
 	// Used is when it was last wanted.
 	Used time.Time
@@ -115,7 +116,7 @@ func List(dir string) ([]Kept, error) {
 			name, err := os.ReadFile(k.Path + nameSuffix)
 			if err == nil {
 				k.Name = string(name)
-				k.Size, err = sizeOf(k.Path)
+				k.Size, err = disk.Usage(k.Path)
 			}
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
@@ -127,20 +128,6 @@ func List(dir string) ([]Kept, error) {
 		}
 	}
 	return all, nil
-}
-
-// sizeOf adds up the files below dir.
-func sizeOf(dir string) (total int64, err error) {
-	return total, filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err == nil && info.Mode().IsRegular() {
-			total += info.Size()
-		}
-		return err
-	})
 }
 
 // Trash renames what is kept into the directory trash, on the same file system. errdef.ErrConflict when it is in use.

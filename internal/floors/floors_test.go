@@ -24,7 +24,7 @@ const (
 func floorOf() map[string]string {
 	return invert(map[string][]string{
 		"0":  {"internal/errdef", "internal/progress", "internal/floors"},
-		"1":  {"internal/oci", "internal/reference", "internal/atomicfile", "internal/mount", "internal/userns", "internal/stepwire", "internal/cgroup", "internal/isolate", "internal/config"},
+		"1":  {"internal/oci", "internal/reference", "internal/atomicfile", "internal/mount", "internal/userns", "internal/stepwire", "internal/cgroup", "internal/isolate", "internal/config", "internal/disk"},
 		"2":  {"internal/content", "internal/layer", "internal/record", "internal/graph", "internal/dockerfile", "internal/nameserver"},
 		"2b": {"internal/rootfs", "internal/event", "internal/program"},
 		"3":  {"internal/image", "internal/runtime", "internal/remote", "internal/network", "internal/fetch"},

@@ -63,7 +63,7 @@ func (s *Store) addFilter(ctx context.Context, f *Filter, name, value string) er
 			add(func(i Image) bool { return i.Created.After(other.Created) })
 		}
 	case "until":
-		limit, err := parseTime(value, s.now())
+		limit, err := ParseTime(value, s.now())
 		if err != nil {
 			return err
 		}
@@ -86,9 +86,9 @@ func hasLabel(i Image, want string) bool {
 	return ok && (!exact || got == value)
 }
 
-// parseTime reads docker's forms of a moment: a duration before now, seconds since 1970, RFC 3339 or parts of it in
+// ParseTime reads docker's forms of a moment: a duration before now, seconds since 1970, RFC 3339 or parts of it in
 // local time.
-func parseTime(s string, now time.Time) (time.Time, error) {
+func ParseTime(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil {
 		return now.Add(-d), nil
 	}

@@ -173,10 +173,15 @@ func (s *Store) findPrefix(prefix string) (digest.Digest, error) {
 // List gives all images with their tags, newest first. Images that cannot be read are left out of the list and named in
 // the error, which stands beside it.
 func (s *Store) List(_ context.Context) ([]Image, error) {
-	tags, err := s.tagsByImage()
+	tags, err := s.Tags.All()
 	if err != nil {
 		return nil, err
 	}
+	return s.list(tags)
+}
+
+func (s *Store) list(tags map[string]Tag) ([]Image, error) {
+	names := namesByImage(tags)
 	keys, err := s.Images.Keys()
 	if err != nil {
 		return nil, err
@@ -192,7 +197,7 @@ func (s *Store) List(_ context.Context) ([]Image, error) {
 			failed = append(failed, err)
 			continue
 		}
-		img.Tags = tags[img.ID]
+		img.Tags = names[img.ID]
 		list = append(list, img)
 	}
 	slices.SortFunc(list, func(a, b Image) int {

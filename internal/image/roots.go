@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -36,34 +35,109 @@ func Names(img Image) []string {
 	return names
 }
 
-// Roots gives the names of everything that image records reach: [Names] of each, and the compressed forms that are known
-// of its layers. A record that cannot be read is an error: what it reaches is unknown, so nothing may be swept.
-func (s *Store) Roots(_ context.Context) (map[string]bool, error) {
-	keys, err := s.Images.Keys()
+// Roots is [Snapshot.Roots] of all images there are. A record that cannot be read is an error: what it reaches is unknown, so
+// nothing may be swept.
+func (s *Store) Roots(ctx context.Context) (map[string]bool, error) {
+	snap, err := s.Snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
-	roots := map[string]bool{}
-	for _, k := range keys {
-		img, err := s.readKey(k)
-		if errors.Is(err, errdef.ErrNotFound) {
-			continue // removed since Keys
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range Names(img) {
-			roots[name] = true
-		}
-		for _, l := range img.DiffIDs() {
-			// A layer that cannot be read has no known forms; that it is damaged is `system check`'s to say.
-			meta, _ := s.Layers.Stat(l)
-			for _, b := range meta.Blobs {
-				roots[BlobName(b.Digest)] = true
-			}
+	return snap.Roots(nil)
+}
+
+// Snapshot is all images at one moment, read once. It is for one goroutine.
+type Snapshot struct {
+	s *Store
+	// Images with their tags, newest first.
+	Images  []Image
+	indexes map[digest.Digest][]Tag           // tags for several platforms, by the image that stands for them here
+	forms   map[oci.DiffID][]string           // compressed forms of layers that were asked for
+	reached map[digest.Digest]map[string]bool // names that an index reaches
+}
+
+// Snapshot reads every image and every tag.
+func (s *Store) Snapshot(_ context.Context) (*Snapshot, error) {
+	tags, err := s.Tags.All()
+	if err != nil {
+		return nil, err
+	}
+	v := &Snapshot{s: s, indexes: map[digest.Digest][]Tag{}, forms: map[oci.DiffID][]string{}, reached: map[digest.Digest]map[string]bool{}}
+	for _, t := range tags {
+		if t.Index != "" {
+			v.indexes[t.Image] = append(v.indexes[t.Image], t)
 		}
 	}
-	return roots, s.indexRoots(roots)
+	v.Images, err = s.list(tags)
+	return v, err
+}
+
+// Roots gives the names of everything that images reach: see [Snapshot.Reach]. Images that gone names, and their tags, reach
+// nothing.
+func (v *Snapshot) Roots(gone map[digest.Digest]bool) (map[string]bool, error) {
+	roots := map[string]bool{}
+	add := func(name string) { roots[name] = true }
+	for _, img := range v.Images {
+		if gone[img.ID] {
+			continue
+		}
+		v.reach(img, add)
+	}
+	for id, tags := range v.indexes {
+		if gone[id] {
+			continue
+		}
+		if err := v.indexed(tags, add); err != nil {
+			return nil, err
+		}
+	}
+	return roots, nil
+}
+
+// Reach gives the names of everything that an image reaches: [Names] of it, the compressed forms that are known of its layers,
+// and what indexes reach that its tags stand for.
+func (v *Snapshot) Reach(img Image) (map[string]bool, error) {
+	names := map[string]bool{}
+	add := func(name string) { names[name] = true }
+	v.reach(img, add)
+	return names, v.indexed(v.indexes[img.ID], add)
+}
+
+func (v *Snapshot) reach(img Image, add func(name string)) {
+	for _, name := range Names(img) {
+		add(name)
+	}
+	for _, l := range img.DiffIDs() {
+		forms, known := v.forms[l]
+		if !known {
+			// A layer that cannot be read has no known forms; that it is damaged is `system check`'s to say.
+			meta, _ := v.s.Layers.Stat(l)
+			for _, b := range meta.Blobs {
+				forms = append(forms, BlobName(b.Digest))
+			}
+			v.forms[l] = forms
+		}
+		for _, name := range forms {
+			add(name)
+		}
+	}
+}
+
+// indexed adds what the indexes reach that tags stand for.
+func (v *Snapshot) indexed(tags []Tag, add func(name string)) error {
+	for _, t := range tags {
+		if v.reached[t.Index] == nil {
+			x, err := v.s.Index(t.Index)
+			if err != nil {
+				name := reference.Familiarize(t.Name)
+				return errdef.WithHint(fmt.Errorf("tag %q: %w", name, err), "strata rmi "+name+" removes it; build it again")
+			}
+			v.reached[t.Index] = x.names()
+		}
+		for name := range v.reached[t.Index] {
+			add(name)
+		}
+	}
+	return nil
 }
 
 // Documents gives the digests of the manifests, configs and indexes of all images.
@@ -94,26 +168,4 @@ func (s *Store) Documents(_ context.Context) (map[digest.Digest]bool, error) {
 		}
 	}
 	return documents, nil
-}
-
-// indexRoots adds what the indexes reach that tags stand for.
-func (s *Store) indexRoots(roots map[string]bool) error {
-	tags, err := s.Tags.All()
-	if err != nil {
-		return err
-	}
-	for _, t := range tags {
-		if t.Index == "" || roots[BlobName(t.Index)] {
-			continue
-		}
-		x, err := s.Index(t.Index)
-		if err != nil {
-			name := reference.Familiarize(t.Name)
-			return errdef.WithHint(fmt.Errorf("tag %q: %w", name, err), "strata rmi "+name+" removes it; build it again")
-		}
-		for name := range x.names() {
-			roots[name] = true
-		}
-	}
-	return nil
 }

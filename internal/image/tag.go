@@ -136,15 +136,12 @@ func (s *Store) Untag(ctx context.Context, name string) (digest.Digest, error) {
 
 // TagsOf lists the full names that point to id, sorted.
 func (s *Store) TagsOf(id digest.Digest) ([]string, error) {
-	byImage, err := s.tagsByImage()
-	return byImage[id], err
+	all, err := s.Tags.All()
+	return namesByImage(all)[id], err
 }
 
-func (s *Store) tagsByImage() (map[digest.Digest][]string, error) {
-	all, err := s.Tags.All()
-	if err != nil {
-		return nil, err
-	}
+// namesByImage sorts the names of tags by what they point to.
+func namesByImage(all map[string]Tag) map[digest.Digest][]string {
 	byImage := map[digest.Digest][]string{}
 	for _, t := range all {
 		byImage[t.Image] = append(byImage[t.Image], t.Name)
@@ -152,5 +149,5 @@ func (s *Store) tagsByImage() (map[digest.Digest][]string, error) {
 	for _, names := range byImage {
 		slices.Sort(names)
 	}
-	return byImage, nil
+	return byImage
 }

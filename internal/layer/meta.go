@@ -17,9 +17,11 @@ import (
 type Meta struct {
 	DiffID  oci.DiffID `json:"diffID"`
 	Size    int64      `json:"size"`    // of the tar, bytes
-	Disk    int64      `json:"disk"`    // of file content on disk, bytes
+	Disk    int64      `json:"disk"`    // of file content, bytes
 	Entries int        `json:"entries"` // in the tar
-	Form    string     `json:"form"`    // "dir", "tar"
+	// Tree is what the files of a layer in directory form take on the disk, bytes; 0 is not known. See [Store.Usage].
+	Tree int64  `json:"tree,omitempty"`
+	Form string `json:"form"` // "dir", "tar"
 	// Index is the digest of index.erofs, in tar form.
 	Index digest.Digest `json:"index,omitempty"`
 	// Implicit are the directories that have no entry of their own in the tar, sorted, without leading slash. They are

@@ -66,6 +66,9 @@ func (s *Store) publish(ctx context.Context, g *staging, m Meta) (Meta, error) {
 	if err := s.hold(ctx, m.DiffID); err != nil {
 		return Meta{}, err
 	}
+	if err := g.measure(&m); err != nil {
+		return Meta{}, fmt.Errorf("layer %s: %w", m.DiffID, err)
+	}
 	if err := writeMeta(filepath.Join(g.path, metaName), m); err != nil {
 		return Meta{}, fmt.Errorf("layer %s: %w", m.DiffID, err)
 	}

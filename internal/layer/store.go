@@ -51,6 +51,7 @@ const (
 	skelName = "skeleton"
 	sideName = "shadow"
 	metaName = "meta.json"
+	lockName = "lock"
 )
 
 // Store is a directory of layers. It may be used by many goroutines and many processes at once.
@@ -161,7 +162,7 @@ func (s *Store) update(ctx context.Context, id oci.DiffID, change func(*Meta)) e
 	if _, err := s.stat(id); err != nil {
 		return err
 	}
-	lock, err := atomicfile.LockExclusive(ctx, s.path(id, "lock"))
+	lock, err := atomicfile.LockExclusive(ctx, s.path(id, lockName))
 	if err != nil {
 		return fmt.Errorf("layer %s: %w", id, err)
 	}
@@ -191,7 +192,7 @@ func (s *Store) Walk(fn func(Meta) error) error {
 		if err != nil || !e.IsDir() {
 			continue
 		}
-		m, err := readMeta(s.path(id, metaName))
+		m, err := s.records.read(id, s.path(id, metaName))
 		if err != nil || m.DiffID != id {
 			fi, err := os.Lstat(s.path(id))
 			if errors.Is(err, fs.ErrNotExist) {

@@ -11,6 +11,8 @@ type DiskUsage struct {
 	Containers []ContainerRow
 	Volumes    []VolumeUsageRow
 	BuildCache []CacheRow
+	Layers     []LayerRow
+	Logs       []LogRow
 
 	// CacheSize is what the build cache takes and no image shares.
 	CacheSize string `json:"-"`
@@ -39,7 +41,25 @@ type CacheRow struct {
 	UsageCount    string `heading:"USAGE"`
 }
 
-// DiskUsageText prints u as docker does: a table for each kind.
+// LayerRow is a layer in `system df -v`.
+type LayerRow struct {
+	BlobSize   string `heading:"COMPRESSED"` // what its compressed forms take that are kept
+	Cached     string // whether the build cache has it
+	Containers string
+	Form       string
+	ID         string `heading:"LAYER ID"`
+	Images     string
+	Size       string
+}
+
+// LogRow is a container's log in `system df -v`.
+type LogRow struct {
+	ID    string `heading:"CONTAINER ID"`
+	Names string
+	Size  string
+}
+
+// DiskUsageText prints u as docker does, a table for each kind, and after those what docker does not tell.
 func DiskUsageText(w io.Writer, u DiskUsage) error {
 	fmt.Fprint(w, "Images space usage:\n\n")
 	err := Rows(w, List{Columns: []string{"Repository", "Tag", "ID", "CreatedSince", "VirtualSize", "SharedSize", "UniqueSize", "Containers"}}, u.Images)
@@ -56,5 +76,14 @@ func DiskUsageText(w io.Writer, u DiskUsage) error {
 		return err
 	}
 	fmt.Fprintf(w, "\nBuild cache usage: %s\n\n", u.CacheSize)
-	return Rows(w, List{Columns: []string{"ID", "CacheType", "Size", "CreatedSince", "LastUsedSince", "UsageCount", "Shared"}}, u.BuildCache)
+	err = Rows(w, List{Columns: []string{"ID", "CacheType", "Size", "CreatedSince", "LastUsedSince", "UsageCount", "Shared"}}, u.BuildCache)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(w, "\nLayers space usage:\n\n")
+	if err := Rows(w, List{Columns: []string{"ID", "Form", "Size", "BlobSize", "Images", "Containers", "Cached"}}, u.Layers); err != nil {
+		return err
+	}
+	fmt.Fprint(w, "\nContainer logs space usage:\n\n")
+	return Rows(w, List{Columns: []string{"ID", "Names", "Size"}}, u.Logs)
 }
