@@ -5,7 +5,8 @@
 // runtimes see it; one that has version 2 somewhere below works by version 1. A [Group] is the place of one container in
 // the hierarchies, by the name that its runtime gave it.
 //
-// Invariants: nothing here writes. Making groups, setting limits and freezing are the runtime's work.
+// Invariants: nothing here writes, but for [Clear], which removes what a runtime that was killed has left. Making groups,
+// setting limits and freezing are the runtime's work.
 //
 // This package must never know what a container is beyond its id and its first process.
 package cgroup

@@ -56,7 +56,7 @@ func (s *Store) withTree(ctx context.Context, rec Record, dir string, fn func(t 
 		if rec, err = s.records.Get(rec.ID); err != nil {
 			return err
 		}
-		if rec.State.Alive() {
+		if s.unfinished(rec) {
 			if err := s.bury(ctx, &rec); err != nil {
 				return err
 			}

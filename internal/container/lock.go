@@ -84,17 +84,21 @@ func (c *claim) release(v verdict) error {
 	if _, err := c.file.File().WriteAt(raw, 0); err != nil {
 		return err
 	}
-	run := c.s.RunDir(c.id)
-	entries, _ := os.ReadDir(run)
-	for _, e := range entries {
-		if e.Name() != "lock" {
-			os.RemoveAll(filepath.Join(run, e.Name()))
-		}
-	}
+	c.s.emptyRunDir(c.id)
 	// The lock's name goes while it is held: whoever waits for it notices and starts anew.
 	err = os.Remove(c.s.lockPath(c.id))
-	os.Remove(run)
+	os.Remove(c.s.RunDir(c.id))
 	return errors.Join(err, c.file.Unlock())
+}
+
+// emptyRunDir removes what is in the run directory but the lock, which the caller holds.
+func (s *Store) emptyRunDir(id string) {
+	entries, _ := os.ReadDir(s.RunDir(id))
+	for _, e := range entries {
+		if e.Name() != "lock" {
+			os.RemoveAll(filepath.Join(s.RunDir(id), e.Name()))
+		}
+	}
 }
 
 // held reports whether a process holds the container's lock.

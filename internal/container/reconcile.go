@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/atomicfile"
+	"strata/internal/cgroup"
 	"strata/internal/errdef"
+	"strata/internal/oci"
 )
 
 // reconcile gives the record as it truly is. When it tells of a supervisor that is dead, what that one left is finished: its processes
@@ -34,12 +38,16 @@ func (s *Store) reconcile(ctx context.Context, rec Record) (Record, error) {
 // abandoned reports whether the container has no supervisor but something that only a supervisor leaves: a living state,
 // or a bundle in the run directory; or is one that removes itself, whose restart was not finished.
 func (s *Store) abandoned(rec Record) bool {
-	if !rec.State.Supervised() && !s.overdue(rec) {
-		if _, err := os.Stat(filepath.Join(s.RunDir(rec.ID), "rootfs")); err != nil {
-			return false
-		}
+	return (s.unfinished(rec) || s.overdue(rec)) && !s.held(rec.ID)
+}
+
+// unfinished reports whether there is something that only a supervisor leaves. To the holder of the lock that is one who is dead.
+func (s *Store) unfinished(rec Record) bool {
+	if rec.State.Supervised() {
+		return true
 	}
-	return !s.held(rec.ID)
+	_, err := os.Stat(filepath.Join(s.RunDir(rec.ID), "rootfs"))
+	return err == nil
 }
 
 // overdue reports whether the container should have removed itself.
@@ -74,12 +82,12 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 		return fmt.Errorf("container %s: left by its supervisor: %w", rec.Name, err)
 	}
 	if !rebooted {
-		// Also for a container whose supervisor died between the start and its record: the runtime knows it by id.
-		if err := s.runtime(*rec).Delete(ctx, rec.ID, true); err != nil {
+		// Also for a container whose supervisor died between the start and its record, or while its runtime was at work.
+		if err := s.runtime(*rec).Clear(ctx, rec.ID, s.groups(rec.ID)); err != nil {
 			return fmt.Errorf("container %s: left by its supervisor: %w", rec.Name, err)
 		}
 	}
-	if err := errors.Join(s.opt.Networks.Release(rec.ID), s.forgetVolatile(rec.ID)); err != nil {
+	if err := errors.Join(s.runtime(*rec).Forget(rec.ID), s.opt.Networks.Release(rec.ID), s.forgetVolatile(rec.ID)); err != nil {
 		return err
 	}
 	if !st.Supervised() {
@@ -100,6 +108,62 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 	}
 	s.sync(rec.ID)
 	return nil
+}
+
+// noteGroups writes down where the runtime makes the container's control groups, for whoever has to clear away after us: that depends
+// on which process starts it.
+func (s *Store) noteGroups(id string) error {
+	dirs, err := cgroup.Machine().Made(id, cgroupPath(id))
+	if err != nil {
+		return nil // no groups, or none that can be told
+	}
+	return os.WriteFile(s.groupsFile(id), []byte(strings.Join(dirs, "\n")), 0o600)
+}
+
+func (s *Store) groupsFile(id string) string { return filepath.Join(s.RunDir(id), "groups") }
+
+// groups are the directories that the container's supervisor noted.
+func (s *Store) groups(id string) []string {
+	raw, err := os.ReadFile(s.groupsFile(id))
+	if err != nil || len(raw) == 0 {
+		return nil
+	}
+	return strings.Split(string(raw), "\n")
+}
+
+// sweepRunDirs removes the run directories of containers that are gone, whose last supervisor was killed while it removed them. They have
+// nothing in them any more but a lock that nobody holds.
+func (s *Store) sweepRunDirs(ctx context.Context, all map[string]Record) error {
+	entries, err := os.ReadDir(s.opt.Place.Run)
+	if err != nil {
+		return err
+	}
+	there := make(map[string]bool, len(all))
+	for id := range all {
+		there[ShortID(id)] = true
+	}
+	for _, e := range entries {
+		dir := filepath.Join(s.opt.Place.Run, e.Name())
+		if !e.IsDir() || len(e.Name()) != 12 || !oci.IsHex(e.Name()) || there[e.Name()] {
+			continue
+		}
+		if inside, err := os.ReadDir(dir); err != nil || len(inside) > 1 || len(inside) == 1 && inside[0].Name() != "lock" {
+			continue
+		}
+		l, err := atomicfile.TryExclusive(filepath.Join(dir, "lock"))
+		if errors.Is(err, errdef.ErrConflict) || errors.Is(err, os.ErrNotExist) {
+			continue // it is being made, or removed
+		}
+		if err != nil {
+			return err
+		}
+		os.Remove(filepath.Join(dir, "lock"))
+		os.Remove(dir)
+		if err := l.Unlock(); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
 }
 
 // forgetVolatile removes the mark by which a volatile overlay forbids to mount over the same directory again. The

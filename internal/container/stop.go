@@ -25,6 +25,10 @@ type StopOptions struct {
 // Stop asks the container to end and kills it when it does not. It returns when the container's end is recorded. A container
 // that does not run is no error.
 func (s *Store) Stop(ctx context.Context, rec Record, o StopOptions) error {
+	rec, err := s.begun(ctx, rec)
+	if err != nil {
+		return err
+	}
 	if !rec.State.Supervised() {
 		return nil
 	}
@@ -72,6 +76,26 @@ func (s *Store) Stop(ctx context.Context, rec Record, o StopOptions) error {
 	return nil
 }
 
+// begun waits while somebody is just starting the container, or at other work on it, and gives its record after that.
+func (s *Store) begun(ctx context.Context, rec Record) (Record, error) {
+	for end := time.Now().Add(lockWait); !rec.State.Supervised() && s.held(rec.ID) && time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return rec, ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+		cur, err := s.records.Get(rec.ID)
+		if errors.Is(err, errdef.ErrNotFound) {
+			return rec, noSuch(rec.ID)
+		}
+		if err != nil {
+			return rec, err
+		}
+		rec = cur
+	}
+	return rec, nil
+}
+
 // settle makes sure that the record of a container whose lock is free tells the truth.
 func (s *Store) settle(ctx context.Context, id string) error {
 	cur, err := s.records.Get(id)
@@ -86,6 +110,10 @@ func (s *Store) settle(ctx context.Context, id string) error {
 
 // Kill sends sig to the container's first process and does not wait.
 func (s *Store) Kill(ctx context.Context, rec Record, sig unix.Signal) error {
+	rec, err := s.begun(ctx, rec)
+	if err != nil {
+		return err
+	}
 	if rec.State.Status == Restarting {
 		return fmt.Errorf("cannot kill container: %s: container %s is restarting, stop ends that: %w", rec.Name, rec.ID, errdef.ErrConflict)
 	}
@@ -167,6 +195,13 @@ type RemoveOptions struct {
 
 // Remove removes the container.
 func (s *Store) Remove(ctx context.Context, rec Record, o RemoveOptions) error {
+	rec, err := s.begun(ctx, rec)
+	if errors.Is(err, errdef.ErrNotFound) && (rec.Host.AutoRemove || o.Force) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	if rec.State.Supervised() {
 		if !o.Force {
 			err := fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove: %w",
@@ -203,7 +238,7 @@ func (s *Store) removeLocked(ctx context.Context, rec Record, o RemoveOptions) e
 	if err != nil {
 		return err
 	}
-	if cur.State.Supervised() {
+	if s.unfinished(cur) {
 		if err := s.bury(ctx, &cur); err != nil {
 			return err
 		}

@@ -161,6 +161,9 @@ func (s *Store) List(ctx context.Context) ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.sweepRunDirs(ctx, all); err != nil {
+		return nil, err
+	}
 	list := make([]Record, 0, len(all))
 	for _, rec := range all {
 		rec, err := s.reconcile(ctx, rec)

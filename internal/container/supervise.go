@@ -49,7 +49,7 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 	if errors.Is(err, errdef.ErrNotFound) {
 		err = noSuch(id)
 	}
-	if err == nil && rec.State.Supervised() {
+	if err == nil && s.unfinished(rec) {
 		// We hold the lock, so its supervisor is dead.
 		err = s.bury(ctx, &rec)
 	}
@@ -68,6 +68,9 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 
 // inMounts runs start in the private mount namespace in which the container's tree and bundle stand.
 func (v *supervision) inMounts(start func(bundle string) error) error {
+	if err := v.s.noteGroups(v.rec.ID); err != nil {
+		return engineFailed(err)
+	}
 	return v.s.opt.Rootfs.Private(func() error {
 		n := v.net
 		n.resolve = v.resolver.running()
@@ -140,7 +143,7 @@ func (s *Store) mergeOthers(rec *Record) (limits bool) {
 // finish records how the run ended, or removes the container if it asked for that, and gives up the lock. said is called
 // then, before the record is flushed to the disk: whoever it tells finds everything done, and does not wait for the disk.
 func (v *supervision) finish(ctx context.Context, code int, failure error, said func()) error {
-	left := v.disconnect()
+	left := errors.Join(v.tidy(ctx, failure), v.disconnect())
 	st := &v.rec.State
 	st.ExitCode, st.Error = code, ""
 	if failure != nil {
@@ -182,6 +185,15 @@ func (v *supervision) finish(ctx context.Context, code int, failure error, said 
 		v.s.sync(v.rec.ID)
 	}
 	return err
+}
+
+// tidy ends what a runtime that was killed has left of this run. Where nothing went wrong there is nothing.
+func (v *supervision) tidy(ctx context.Context, failure error) error {
+	r := v.s.runtime(v.rec)
+	if failure == nil && !r.Known(v.rec.ID) {
+		return r.Forget(v.rec.ID)
+	}
+	return r.Clear(context.WithoutCancel(ctx), v.rec.ID, v.s.groups(v.rec.ID))
 }
 
 // putEnd publishes the final record without waiting for the disk; names and limits changed meanwhile by others are kept. It

@@ -23,9 +23,9 @@ type receiver struct {
 // maxSocket is what a unix socket address holds, less its ending NUL.
 const maxSocket = 107
 
-// receive makes the socket in dir. When its path is too long the runtime gets it by way of /proc.
-func receive(dir string) (_ *receiver, err error) {
-	name := "tty-" + strings.ToLower(rand.Text()[:13])
+// receive makes the socket for the terminal of a process of container id in dir. When its path is too long the runtime gets it by way of /proc.
+func receive(dir, id string) (_ *receiver, err error) {
+	name := id + ".tty-" + strings.ToLower(rand.Text()[:6])
 	c := &receiver{fd: -1, file: filepath.Join(dir, name)}
 	defer func() {
 		if err != nil {

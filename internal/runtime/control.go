@@ -121,10 +121,12 @@ func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
 		}
 	}
 	if serr != nil { // a start that was interrupted: only the runtime's own force removes that
-		_, err = r.ask(ctx, id, "delete", "--force", id)
+		if _, err = r.ask(ctx, id, "delete", "--force", id); errors.Is(err, errdef.ErrNotFound) {
+			return nil // the first attempt did remove it
+		}
 		return err
 	}
-	if err := killAndWait(ctx, s.Pid); err != nil {
+	if err := killAndWait(ctx, s.Pid, nil); err != nil {
 		return fmt.Errorf("container %s: %w", id, err)
 	}
 	// Not with --force, which begins with a pause of 100 ms.
@@ -132,8 +134,8 @@ func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
 	return err
 }
 
-// killAndWait kills a process and returns when it has ended, reaped or not.
-func killAndWait(ctx context.Context, pid int) error {
+// killAndWait kills a process and returns when it has ended, reaped or not. It leaves alone one of which still, if it is given, says no.
+func killAndWait(ctx context.Context, pid int, still func() bool) error {
 	if pid <= 0 {
 		return nil
 	}
@@ -145,6 +147,9 @@ func killAndWait(ctx context.Context, pid int) error {
 		return fmt.Errorf("process %d: %w", pid, err)
 	}
 	defer unix.Close(fd)
+	if still != nil && !still() {
+		return nil
+	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
 		return fmt.Errorf("killing process %d: %w", pid, err)
 	}

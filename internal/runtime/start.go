@@ -66,7 +66,7 @@ func (r *Runtime) detached(ctx context.Context, id string, stdio Stdio, facts fa
 	args = append(args, "--pid-file", c.pidFile)
 	var master *receiver
 	if terminal {
-		if master, err = receive(r.State); err != nil {
+		if master, err = receive(r.State, id); err != nil {
 			return 0, nil, err
 		}
 		defer master.close()
