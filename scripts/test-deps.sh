@@ -29,6 +29,7 @@ if [ "${1-}" = --bench ]; then
 	want podman podman
 	want buildah buildah
 	want dockerd docker.io
+	want docker-registry docker-registry
 	want runc runc
 fi
 

@@ -29,6 +29,8 @@ type bed struct {
 	// distribution is the registry of pulls and pushes.
 	distribution *exec.Cmd
 	pulls        *httptest.Server // on loopback, for what is compared with the floor
+	link         *link            // bad, once a row wants it
+	imported     bool             // what is pushed is in all stores
 }
 
 // strata is the engine that all others are compared with.
@@ -93,6 +95,7 @@ func (b *bed) addStrata(ctx context.Context, path string) error {
 	}
 	e := &engine{
 		name: "strata", path: path, global: []string{"--root", b.dir + "/strata", "--run-dir", b.run + "/strata"},
+		env: []string{"XDG_CONFIG_HOME=" + b.config()},
 		buildArgs: func(bu building) []string {
 			return dockerBuild(bu, "-q", "--network", "host")
 		},
@@ -111,6 +114,9 @@ func (b *bed) addStrata(ctx context.Context, path string) error {
 	}
 	return nil
 }
+
+// config is the directory of strata's configuration.
+func (b *bed) config() string { return b.dir + "/config" }
 
 // base is the tar of the base image's tree.
 func (b *bed) base() string { return b.dir + "/base.tar" }
@@ -136,6 +142,9 @@ func (b *bed) close() {
 	stop(b.dockerd)
 	stop(b.distribution)
 	b.buildkit.Stop()
+	if b.link != nil {
+		_ = b.link.close() // it goes with the process at the latest
+	}
 	for _, server := range []*httptest.Server{b.registry, b.pulls} {
 		if server != nil {
 			server.Close()

@@ -9,13 +9,13 @@
 //
 // # Adding a row
 //
-// The rows stand in the files named for their theme: start.go, build.go, copy.go, layer.go, transfer.go, memory.go. A row is a [workload]: its
+// The rows stand in the files named for their theme: start.go, build.go, copy.go, layer.go, transfer.go, badline.go, memory.go. A row is a [workload]: its
 // name, its limits, what is prepared once, and what each engine does, which is one of
 //
 //   - do: times. It gives the [task] of an engine, or nil where the engine has no part in the row. What a round needs
 //     anew (a changed file, an empty store) is the task's before, which is not timed. [engine.run] runs a command line of
 //     an engine; [engine.build] and [engine.start] are the command lines that all engines have in common.
-//   - gauge: bytes, of strata alone.
+//   - gauge: bytes; those of strata [alone], or of all engines.
 //
 // A new theme is a file with a function that gives its rows, named in [rows]. A further engine is a function in peers.go,
 // named in [bed.peers].
@@ -79,7 +79,7 @@ func main() {
 // rows are all rows, in the order of the table.
 func rows() []workload {
 	var all []workload
-	for _, theme := range []func() []workload{startRows, buildRows, copyRows, layerRows, transferRows, memoryRows} {
+	for _, theme := range []func() []workload{startRows, buildRows, copyRows, layerRows, transferRows, badLineRows, memoryRows} {
 		all = append(all, theme()...)
 	}
 	return all

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,8 +14,18 @@ import (
 // memoryRows are what strata holds.
 func memoryRows() []workload {
 	return []workload{
-		{name: "process that stands by an idle container", limits: []limit{{bytes: 8 << 20}}, gauge: idleShim},
-		{name: "build with COPY and RUN of 600 MB, largest process", limits: []limit{{bytes: 150 << 20}}, gauge: largeBuild},
+		{name: "process that stands by an idle container", limits: []limit{{bytes: 8 << 20}}, gauge: alone(idleShim)},
+		{name: "build with COPY and RUN of 600 MB, largest process", limits: []limit{{bytes: 150 << 20}}, gauge: alone(largeBuild)},
+	}
+}
+
+// alone is a gauge of strata only.
+func alone(gauge func(ctx context.Context, b *bed) (int64, error)) func(context.Context, *bed, *engine) (int64, error) {
+	return func(ctx context.Context, b *bed, e *engine) (int64, error) {
+		if e != b.strata() {
+			return 0, nil
+		}
+		return gauge(ctx, b)
 	}
 }
 
@@ -59,6 +71,17 @@ func fill(name string, size int64) error {
 		}
 	}
 	return nil
+}
+
+// writeRandom writes a file that nothing compresses; other seeds give other bytes.
+func writeRandom(name string, seed byte, size int64) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{seed}), size)
+	return err
 }
 
 // shimMemory finds the process that stands by the container of the bed in dir and gives its resident bytes.

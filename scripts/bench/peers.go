@@ -186,7 +186,7 @@ func (b *bed) docker(ctx context.Context) (*engine, error) {
 	}
 	defer log.Close()
 	b.dockerd = exec.Command(daemon, "--data-root", b.dir+"/docker", "--exec-root", b.run+"/docker", "-H", socket,
-		"-p", b.dir+"/dockerd.pid", "--iptables=false", "--bridge=none")
+		"-p", b.dir+"/dockerd.pid", "--iptables=false", "--bridge=none", "--insecure-registry", farAddr)
 	b.dockerd.Stdout, b.dockerd.Stderr = log, log
 	if err := b.dockerd.Start(); err != nil {
 		return nil, err

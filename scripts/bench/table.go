@@ -23,8 +23,8 @@ type workload struct {
 	do func(b *bed, e *engine) *task
 	// over, of strata alone, is done by turns with do; its time is taken from that of do.
 	over func(b *bed, e *engine) *task
-	// gauge gives bytes instead of times.
-	gauge func(ctx context.Context, b *bed) (int64, error)
+	// gauge gives bytes instead of times; 0 of an engine that has no part in the row.
+	gauge func(ctx context.Context, b *bed, e *engine) (int64, error)
 }
 
 // task is what one engine does in a row. before is what each round needs anew; it is not timed.
@@ -33,35 +33,48 @@ type task struct {
 	run    func(ctx context.Context) error
 }
 
-// limit is what a row has to keep: strata's time (or bytes) at most most, or at most ratio times that of the engine than.
+// limit is what a row has to keep: strata's time (or bytes) at most most, or at most ratio times that of the engine than; or
+// its processes' memory.
 type limit struct {
-	most  time.Duration
-	bytes int64
-	than  string
-	ratio float64
+	most   time.Duration
+	bytes  int64
+	than   string
+	ratio  float64
+	memory int64
+}
+
+// found is what a row came to: strata's own time in nanoseconds, or its bytes, those of the others by name, and the most memory
+// that a process of strata's had.
+type found struct {
+	own    float64
+	others map[string]float64
+	peak   int64
 }
 
 func (l limit) String() string {
 	switch {
 	case l.than != "":
 		return fmt.Sprintf("%.4g × %s", l.ratio, l.than)
+	case l.memory > 0:
+		return fmt.Sprintf("memory %d MB", l.memory>>20)
 	case l.bytes > 0:
 		return fmt.Sprintf("%d MB", l.bytes>>20)
 	}
 	return fmt.Sprintf("%d ms", l.most.Milliseconds())
 }
 
-// kept tells whether a value keeps the limit, with the other engines' times by name. Without the engine to compare with
-// nothing is known, and nothing said.
-func (l limit) kept(own float64, others map[string]time.Duration) bool {
+// kept tells whether what was found keeps the limit. Without the engine to compare with nothing is known, and nothing said.
+func (l limit) kept(f found) bool {
 	switch {
 	case l.than != "":
-		other, known := others[l.than]
-		return !known || own <= l.ratio*float64(other)
+		other, known := f.others[l.than]
+		return !known || f.own <= l.ratio*other
+	case l.memory > 0:
+		return f.peak <= l.memory
 	case l.bytes > 0:
-		return own <= float64(l.bytes)
+		return f.own <= float64(l.bytes)
 	}
-	return own <= float64(l.most)
+	return f.own <= float64(l.most)
 }
 
 // table measures the rows and prints them as they are done.
@@ -88,13 +101,26 @@ func (b *bed) table(ctx context.Context, rows []workload) error {
 	return nil
 }
 
-// gauged prints a row of bytes.
+// gauged prints a row of bytes, with strata's ratio to those of each other engine.
 func (b *bed) gauged(ctx context.Context, w workload) error {
-	n, err := w.gauge(ctx, b)
-	if err != nil {
-		return err
+	b.strata().peak = 0
+	f, cells := found{others: map[string]float64{}}, ""
+	for i, e := range b.engines {
+		n, err := w.gauge(ctx, b, e)
+		switch {
+		case err != nil:
+			return err
+		case i == 0:
+			f.own = float64(n)
+			cells += " " + mb(n) + " |"
+		case n == 0:
+			cells += " |"
+		default:
+			f.others[e.name] = float64(n)
+			cells += fmt.Sprintf(" %s (%.2f ×) |", mb(n), f.own/float64(n))
+		}
 	}
-	fmt.Printf("| %s | %s | %s |%s |\n", w.name, w.verdict(float64(n), nil), mb(n), strings.Repeat(" |", len(b.engines)-1))
+	fmt.Printf("| %s | %s |%s %s |\n", w.name, w.verdict(f), cells, mb(b.strata().peak))
 	return nil
 }
 
@@ -107,8 +133,7 @@ func (b *bed) timed(ctx context.Context, w workload) error {
 	}
 	extra := median(took[len(tasks)])
 	own := median(took[0]) - extra
-	others := map[string]time.Duration{}
-	cells := ""
+	f, cells := found{own: float64(own), others: map[string]float64{}, peak: b.strata().peak}, ""
 	for i, e := range b.engines {
 		m := median(took[i])
 		switch {
@@ -119,11 +144,11 @@ func (b *bed) timed(ctx context.Context, w workload) error {
 		case tasks[i] == nil:
 			cells += " |"
 		default:
-			others[e.name] = m
+			f.others[e.name] = float64(m)
 			cells += fmt.Sprintf(" %s (%.2f ×) |", ms(m), float64(own)/float64(m))
 		}
 	}
-	fmt.Printf("| %s | %s |%s %s |\n", w.name, w.verdict(float64(own), others), cells, mb(b.strata().peak))
+	fmt.Printf("| %s | %s |%s %s |\n", w.name, w.verdict(f), cells, mb(f.peak))
 	return nil
 }
 
@@ -180,10 +205,10 @@ func (t *task) time(ctx context.Context, round, times int) (time.Duration, error
 }
 
 // verdict is the limits, those in bold that were not kept.
-func (w workload) verdict(own float64, others map[string]time.Duration) string {
+func (w workload) verdict(f found) string {
 	var all []string
 	for _, l := range w.limits {
-		if l.kept(own, others) {
+		if l.kept(f) {
 			all = append(all, l.String())
 		} else {
 			all = append(all, "**"+l.String()+"**")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -22,14 +23,20 @@ const (
 	pushedSize = 245 << 20 // of what is pushed, as a tar
 )
 
+// mostMemory is what a process of strata's may have in any transfer.
+const mostMemory = 150 << 20
+
+// beside are the limits of a transfer next to other engines.
+func beside(ratio float64, names ...string) []limit {
+	all := []limit{{memory: mostMemory}}
+	for _, name := range names {
+		all = append(all, limit{than: name, ratio: ratio})
+	}
+	return all
+}
+
 // transferRows are pulls and pushes.
 func transferRows() []workload {
-	beside := func(ratio float64, names ...string) (all []limit) {
-		for _, name := range names {
-			all = append(all, limit{than: name, ratio: ratio})
-		}
-		return all
-	}
 	pulled, pushed := registryAddr+"/bench/pulled", registryAddr+"/bench/pushed"
 	return []workload{
 		{
@@ -49,6 +56,10 @@ func transferRows() []workload {
 			do: func(b *bed, e *engine) *task {
 				return e.moving(b.emptyRegistry, e.moves("push", pushed))
 			},
+		},
+		{
+			name: "gzip blob of it", limits: []limit{{than: "podman", ratio: 1.05}, {than: "podman 5", ratio: 1.05}}, prepare: pushable,
+			gauge: func(ctx context.Context, b *bed, e *engine) (int64, error) { return b.pushedSize(ctx, e, pushed) },
 		},
 		{
 			name: "push again", limits: []limit{{most: 50 * time.Millisecond}},
@@ -140,6 +151,29 @@ func (b *bed) emptyRegistry(context.Context, int) error {
 	return os.MkdirAll(b.blobs(), 0o755)
 }
 
+// pushedSize is the size of the largest blob that the engine pushes of an image.
+func (b *bed) pushedSize(ctx context.Context, e *engine, image string) (largest int64, err error) {
+	args := e.moves("push", image)
+	if args == nil {
+		return 0, nil
+	}
+	if err := b.emptyRegistry(ctx, 0); err != nil {
+		return 0, err
+	}
+	if err := e.run(ctx, args...); err != nil {
+		return 0, err
+	}
+	err = filepath.WalkDir(b.blobs(), func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		largest = max(largest, info.Size())
+		return err
+	})
+	return largest, err
+}
+
 // pullable puts the image to be pulled into the registry.
 func pullable(ctx context.Context, b *bed) error {
 	if err := b.serveRegistry(ctx); err != nil {
@@ -172,6 +206,9 @@ func (b *bed) publish(ctx context.Context, name string) error {
 
 // pushable gives every engine an image of one layer: half words, half random bytes, as programs are.
 func pushable(ctx context.Context, b *bed) error {
+	if b.imported {
+		return nil
+	}
 	if err := b.serveRegistry(ctx); err != nil {
 		return err
 	}
@@ -187,6 +224,7 @@ func pushable(ctx context.Context, b *bed) error {
 			return err
 		}
 	}
+	b.imported = true
 	return os.Remove(name)
 }
 
