@@ -57,7 +57,7 @@ func Save(ctx context.Context, w io.Writer, items []Item, layers LayerReader, o 
 		return err
 	}
 	whole, perLayer := o.split()
-	out, err := layer.Compress(w, whole, o.Level)
+	out, err := layer.Compress(w, whole, o.Level, 1)
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func (s *saver) compressed(ctx context.Context, id oci.DiffID, tar io.Reader) (o
 	defer os.Remove(tmp.Name())
 	defer tmp.Close()
 	hash := digest.SHA256.Hash()
-	z, err := layer.Compress(io.MultiWriter(tmp, hash), s.compression, s.o.Level)
+	z, err := layer.Compress(io.MultiWriter(tmp, hash), s.compression, s.o.Level, 1)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}

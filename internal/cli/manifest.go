@@ -153,16 +153,13 @@ func (a *app) inspectList(cmd *cobra.Command, c *remote.Client, l engine.Manifes
 		if err != nil {
 			return err
 		}
-		ref, err := reference.Parse(l.Name)
-		if err != nil {
-			return err
-		}
 		if !verbose {
 			return a.printIndented(all.Raw, "   ")
 		}
 		var entries []verboseManifest
 		for _, item := range l.Items {
-			if ref, err = reference.Parse(item.Repository); err != nil {
+			ref, err := reference.Parse(item.Repository)
+			if err != nil {
 				return err
 			}
 			entry, err := verboseEntry(cmd, c, ref, item.Descriptor)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"runtime"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -190,7 +189,7 @@ func (x *cacheExporter) layers(ctx context.Context, all []oci.DiffID, less map[o
 	}
 	found := make([]*ocispec.Descriptor, len(ids))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0) + 1)
+	group.SetLimit(layer.AtOnce(x.o.Compression, x.o.Level))
 	for i, id := range ids {
 		group.Go(func() (err error) {
 			found[i], err = x.layer(ctx, id)
@@ -301,7 +300,8 @@ func (e *Engine) writeLayer(ctx context.Context, w io.Writer, id oci.DiffID, com
 		return err
 	}
 	defer tar.Close()
-	z, err := layer.Compress(w, compression, level)
+	defer e.compressing.Add(-1)
+	z, err := layer.Compress(w, compression, level, int(e.compressing.Add(1)))
 	if err != nil {
 		return err
 	}

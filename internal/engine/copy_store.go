@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -129,8 +128,12 @@ func (t *taker) image(ctx context.Context, doc oci.Document) (image.Image, error
 	if len(m.Layers) != len(ids) {
 		return image.Image{}, fmt.Errorf("manifest: %d layers, but its config lists %d: %w", len(m.Layers), len(ids), errdef.ErrInvalid)
 	}
+	atOnce, err := t.e.layersAtOnce()
+	if err != nil {
+		return image.Image{}, err
+	}
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0) + 1)
+	group.SetLimit(atOnce)
 	seen := map[oci.DiffID]bool{}
 	for i, id := range ids {
 		if seen[id] {

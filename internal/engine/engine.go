@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"strata/internal/atomicfile"
 	"strata/internal/config"
@@ -57,6 +58,8 @@ type Engine struct {
 	guard   *record.Guard
 	events  *event.Log
 	partial *content.Partials
+
+	compressing atomic.Int32 // layers just now
 
 	mu    sync.Mutex
 	lease *record.Lease

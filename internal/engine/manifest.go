@@ -92,7 +92,7 @@ func (e *Engine) Manifest(name string) (ManifestList, error) {
 	}
 	l, err := dir.Get(listKey(full))
 	if errors.Is(err, errdef.ErrNotFound) {
-		err = fmt.Errorf("No such manifest: %s: %w", reference.Familiarize(full), errdef.ErrNotFound) //nolint:revive,staticcheck // docker's words
+		err = fmt.Errorf("No such manifest: %s: %w", reference.Familiarize(full), errdef.ErrNotFound) //nolint:staticcheck // docker's words
 	}
 	return l, err
 }

@@ -157,7 +157,7 @@ func (p *puller) here(ctx context.Context, top digest.Digest) (image.Image, bool
 func (p *puller) known(ctx context.Context, full string) (image.Image, error) {
 	if p.ref.Tag != "" {
 		img, err := p.e.images.Pin(ctx, p.ref.String())
-		if err == nil && slices.Contains(img.Record.RepoDigests, full) {
+		if err == nil && slices.Contains(img.RepoDigests, full) {
 			return img, nil
 		}
 	}

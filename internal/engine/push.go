@@ -261,7 +261,7 @@ func (p *pusher) layers(ctx context.Context) ([]ocispec.Descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.turns = make(chan struct{}, atOnce)
+	p.turns = make(chan struct{}, min(atOnce, layer.AtOnce(p.form.compression(), p.form.Level)))
 	ids := p.img.DiffIDs()
 	descs := make([]ocispec.Descriptor, len(ids))
 	first := map[oci.DiffID]int{}

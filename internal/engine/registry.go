@@ -40,9 +40,10 @@ func (e *Engine) transfer() (Transfer, error) {
 	return t, err
 }
 
-// layersAtOnce is how many layers are on their way at a time: one is compressed or unpacked while another travels.
+// layersAtOnce is how many layers are on their way at a time: some travel, which on a bad line each does slowly, while others are
+// compressed or unpacked. Each takes memory.
 func (e *Engine) layersAtOnce() (int, error) {
-	n := runtime.GOMAXPROCS(0) + 1
+	n := min(6, max(4, runtime.GOMAXPROCS(0)+1))
 	t, err := e.transfer()
 	if t.Concurrent > 0 {
 		n = min(n, t.Concurrent)

@@ -63,7 +63,7 @@ func (c *copier) compress(ctx context.Context, to Compressor, l ocispec.Descript
 				return err
 			}
 			defer r.Close()
-			z, err := layer.Compress(w, c.o.Compression, 0)
+			z, err := layer.Compress(w, c.o.Compression, 0, atOnce)
 			if err != nil {
 				return err
 			}

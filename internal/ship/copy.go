@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"runtime"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -21,6 +20,8 @@ const (
 	maxDepth = 5
 	// maxDocuments bounds the documents of one copy.
 	maxDocuments = 20_000
+	// atOnce is how many blobs are under way at once.
+	atOnce = 4
 	// wide is how many documents of one index are under way at once.
 	wide = 8
 	// maxKept bounds the documents that are kept between the look at them and their copy, in bytes.
@@ -32,7 +33,7 @@ func Copy(ctx context.Context, from Source, to Target, o Options) (Result, error
 	if o.Sink == nil {
 		o.Sink = progress.Discard
 	}
-	c := &copier{from: from, to: to, o: o, blobs: make(chan struct{}, runtime.GOMAXPROCS(0)+2), wide: wide,
+	c := &copier{from: from, to: to, o: o, blobs: make(chan struct{}, atOnce), wide: wide,
 		once: map[digest.Digest]*carried{}, kept: map[digest.Digest]oci.Document{}}
 	if o.Serial {
 		c.blobs, c.wide = make(chan struct{}, 1), 1
