@@ -3,6 +3,7 @@ package isolate
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,20 +61,71 @@ func prepare() error {
 	for _, line := range []string{
 		"link set lo up", "link add out type veth peer name far", "link set far up",
 		// A way out that leads nowhere: what copies this machine's settings finds some.
-		"addr add 198.51.100.1/24 dev out", "link set out up", "route add default via 198.51.100.254",
+		"addr add 198.51.100.1/24 dev out", "addr add " + nameServer + "/24 dev out", "link set out up", "route add default via 198.51.100.254",
 	} {
 		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
 			return fmt.Errorf("ip %s: %w: %s", line, err, out)
 		}
 	}
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("private mounts: %w", err)
+	}
+	if err := serveNames(); err != nil {
+		return fmt.Errorf("name server: %w", err)
+	}
 	return openTun()
+}
+
+// nameServer is the address of the name server inside.
+const nameServer = "198.51.100.53"
+
+// serveNames has the machine's name server be one that knows no name, and says so at once. It lives as long as this process.
+func serveNames() error {
+	conn, err := net.ListenPacket("udp", nameServer+":53")
+	if err != nil {
+		return err
+	}
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if answer := unknownName(buf[:n]); answer != nil {
+				_, _ = conn.WriteTo(answer, from) // who asked asks again
+			}
+		}
+	}()
+	if _, err := os.Stat("/etc/resolv.conf"); err != nil {
+		return nil // everybody takes what there is without one
+	}
+	dir, err := os.MkdirTemp("", "resolv-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) // the mount keeps the file
+	own := filepath.Join(dir, "resolv.conf")
+	if err := os.WriteFile(own, []byte("nameserver "+nameServer+"\n"), 0o644); err != nil {
+		return err
+	}
+	return unix.Mount(own, "/etc/resolv.conf", "", unix.MS_BIND, "")
+}
+
+// unknownName turns a question into the answer that there is no such name (RFC 1035, 4.1.1); nil for what is no question.
+func unknownName(message []byte) []byte {
+	const header, response, available, noName = 12, 0x80, 0x80, 3
+	if len(message) < header || message[2]&response != 0 {
+		return nil
+	}
+	message[2] |= response
+	message[3] = available | noName
+	clear(message[6:header]) // no records but the question
+	return message
 }
 
 // openTun puts a device that all may open over /dev/net/tun, which machines give to all or to root alone.
 func openTun() error {
-	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("private mounts: %w", err)
-	}
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		return nil // a machine without them
 	}
