@@ -100,6 +100,7 @@ func (a *app) load() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				a.capImages(cmd.Context(), e)
 				return errors.Join(display.Close(), a.printLoaded(loaded))
 			})
 			return errors.Join(err, display.Close())

@@ -115,6 +115,7 @@ func (a *app) runBuild(ctx context.Context, f *buildFlags, path string) error {
 			err = cerr
 		}
 		if ctx.Err() == nil {
+			a.capImages(ctx, e)
 			if cerr := e.CapCache(ctx, res, limit); cerr != nil {
 				a.notes([]string{"the build cache could not be brought down to its bound: " + cerr.Error()})
 			}

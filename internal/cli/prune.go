@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -112,6 +113,7 @@ func (p *prune) report(r engine.PruneReport) {
 func (a *app) imagePrune() *cobra.Command {
 	p := prune{a: a}
 	var o engine.ImagePrune
+	var most sizeFlag
 	cmd := &cobra.Command{
 		Use:   "prune [OPTIONS]",
 		Short: "Remove untagged images",
@@ -120,6 +122,16 @@ func (a *app) imagePrune() *cobra.Command {
 			what := "This removes all untagged images."
 			if o.All {
 				what = "This removes all images without a container."
+			}
+			o.Limits.Max = int64(most)
+			if o.Limits.Max < 0 || o.Limits.Keep < 0 || o.Limits.UnusedFor < 0 {
+				return usagef("a limit cannot be negative")
+			}
+			if o.Limits != (engine.ImageLimits{}) {
+				if o.All {
+					return usagef("--all takes all images, limits only those beyond them: give the one or the others")
+				}
+				what = "This removes all images without a container that are beyond the limits, also such with names."
 			}
 			o.DryRun = p.dry
 			return p.run(cmd, what, func(e *engine.Engine) error {
@@ -133,7 +145,17 @@ func (a *app) imagePrune() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&o.All, "all", "a", false, "remove all images that no container uses")
 	cmd.Flags().StringArrayVar(&o.Filters, "filter", nil, "only those for which it holds: until= label=")
+	cmd.Flags().Var(&most, "max-used-space", "remove what was used longest ago until all images take at most so much")
+	cmd.Flags().IntVar(&o.Limits.Keep, "keep", 0, "remove all but so many images of each repository")
+	cmd.Flags().DurationVar(&o.Limits.UnusedFor, "unused-for", 0, "remove images that were not used for so long")
 	return p.flags(cmd)
+}
+
+// capImages brings the images within the limits of strata.toml. That it fails is no failure of the verb.
+func (a *app) capImages(ctx context.Context, e *engine.Engine) {
+	if err := e.CapImages(ctx); err != nil {
+		a.notes([]string{"the images could not be brought within their limits: " + err.Error()})
+	}
 }
 
 func (a *app) containerPrune() *cobra.Command {

@@ -90,6 +90,7 @@ func (a *app) pull() *cobra.Command {
 				if err := errors.Join(err, display.Close()); err != nil {
 					return err
 				}
+				a.capImages(cmd.Context(), e)
 				return a.printPulled(pulled, quiet)
 			})
 		},

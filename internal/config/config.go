@@ -44,6 +44,13 @@ type Store struct {
 	// BlobCacheMax bounds the compressed layers that are kept beside the layers, as BuildCacheMax does; "0" keeps none, "" is a
 	// twentieth of the disk, at least 1 GiB.
 	BlobCacheMax string `toml:"blob-cache-max"`
+	// BuildCacheMaxAge is how long something in the build cache may be unused: "168h"; "" is for ever.
+	BuildCacheMaxAge string `toml:"build-cache-max-age"`
+	// ImageMax, ImageMaxAge and ImageKeep bound the images that no container uses, named ones too: the space of all images, how
+	// long one may be unused, and how many of a repository are kept. "" and 0 are no bounds.
+	ImageMax    string `toml:"image-max"`
+	ImageMaxAge string `toml:"image-max-age"`
+	ImageKeep   int    `toml:"image-keep"`
 }
 
 // Log says how the output of new containers is kept.

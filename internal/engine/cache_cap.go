@@ -95,12 +95,16 @@ type cacheEstimate struct {
 // estimateLife is how long an estimate is believed that is far from the bound.
 const estimateLife = time.Hour
 
-// CapCache brings the build cache down to nine tenths of limit if it has grown past limit. It is called when a build is
-// over, with what [Engine.Build] gave: what the build itself holds is let go first. Measuring takes time that grows with the
+// CapCache brings the build cache down to nine tenths of limit if it has grown past limit, and removes what was unused for
+// longer than strata.toml allows. It is called when a build is over, with what [Engine.Build] gave: what the build itself holds is let go first. Measuring takes time that grows with the
 // cache, so it is left out while the cache is known to be far from the bound.
 func (e *Engine) CapCache(ctx context.Context, res BuildResult, limit CacheCap) error {
 	bound, err := limit.bytes(e.opts.Root, defaultCapPercent, leastCap)
-	if err != nil || bound == 0 || res.cache == nil || res.cache.grown.known && !res.cache.grown.ran {
+	if err != nil {
+		return err
+	}
+	age, err := e.cacheAge()
+	if err != nil || bound == 0 && age == 0 || res.cache == nil || res.cache.grown.known && !res.cache.grown.ran {
 		return err
 	}
 	file := filepath.Join(e.cacheDir(), "estimate")
@@ -111,11 +115,16 @@ func (e *Engine) CapCache(ctx context.Context, res BuildResult, limit CacheCap) 
 		return err
 	}
 	e.lease = nil
+	if age > 0 {
+		if _, _, err := e.PruneBuilder(ctx, CachePrune{All: true, Filters: []string{"until=" + age.String()}}); err != nil {
+			return err
+		}
+	}
 	total, err := e.cacheTotal(ctx)
 	if err != nil {
 		return err
 	}
-	if total > bound {
+	if bound > 0 && total > bound {
 		if _, _, err := e.PruneBuilder(ctx, CachePrune{Keep: bound / 10 * 9, Capped: true}); err != nil {
 			return err
 		}
@@ -124,6 +133,16 @@ func (e *Engine) CapCache(ctx context.Context, res BuildResult, limit CacheCap) 
 		}
 	}
 	return writeEstimate(file, cacheEstimate{time.Now(), total})
+}
+
+// cacheAge is how long something in the build cache may be unused; 0 is for ever.
+func (e *Engine) cacheAge() (time.Duration, error) {
+	c, err := e.Config()
+	if err != nil {
+		return 0, err
+	}
+	age, err := parseAge(c.Store.BuildCacheMaxAge)
+	return age, c.Fault("store.build-cache-max-age", err)
 }
 
 func (e *Engine) cacheTotal(ctx context.Context) (int64, error) {
@@ -147,7 +166,7 @@ func (e *Engine) far(file string, added, bound int64) bool {
 		return false
 	}
 	known.Total += added
-	return known.Total < bound/2 && writeEstimate(file, known) == nil
+	return (bound == 0 || known.Total < bound/2) && writeEstimate(file, known) == nil
 }
 
 func writeEstimate(file string, known cacheEstimate) error {

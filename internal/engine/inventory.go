@@ -203,3 +203,19 @@ func (v *inventory) sizes() (map[oci.DiffID]int64, error) {
 	}
 	return v.measured, nil
 }
+
+// named is what each layer and each blob takes on the disk, by the names of the sweep.
+func (v *inventory) named() (map[string]int64, error) {
+	layers, err := v.sizes()
+	if err != nil {
+		return nil, err
+	}
+	sizes := make(map[string]int64, len(layers)+len(v.blobs))
+	for id, n := range layers {
+		sizes[image.LayerName(id)] = n
+	}
+	for _, b := range v.blobs {
+		sizes[image.BlobName(b.Digest)] = b.Disk
+	}
+	return sizes, nil
+}

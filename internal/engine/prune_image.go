@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -18,17 +19,19 @@ type ImagePrune struct {
 	All bool
 	// Filters: those of [image.Store.ParseFilter].
 	Filters []string
-	DryRun  bool
+	// Limits, when there are any: those beyond them, named or not, and no others.
+	Limits ImageLimits
+	DryRun bool
 }
 
 // PruneImages removes untagged images, or with All those that no container uses, that pass the filters, and what is left of
-// pulls that were cut off. It gives the bytes of the disk that this and the sweep after it freed.
+// pulls that were cut off; or those beyond the limits. It gives the bytes of the disk that this and the sweep after it freed.
 func (e *Engine) PruneImages(ctx context.Context, o ImagePrune) ([]image.Deleted, int64, error) {
+	have, err := e.inventory(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
 	if o.DryRun {
-		have, err := e.inventory(ctx)
-		if err != nil {
-			return nil, 0, err
-		}
 		g := newGone()
 		done, err := e.doomImages(ctx, have, o, g)
 		if err != nil {
@@ -41,11 +44,7 @@ func (e *Engine) PruneImages(ctx context.Context, o ImagePrune) ([]image.Deleted
 	if err != nil {
 		return nil, 0, err
 	}
-	images, err := e.images.List(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	idle, err := e.idleImages(ctx, images, used, o)
+	idle, err := have.idleImages(ctx, used, o)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -57,28 +56,46 @@ func (e *Engine) PruneImages(ctx context.Context, o ImagePrune) ([]image.Deleted
 			return done, 0, err
 		}
 	}
-	partial, err := e.partial.Sweep(0, 0)
+	if len(done) == 0 && o.Limits != (ImageLimits{}) {
+		return nil, 0, nil
+	}
+	partial, err := e.sweepPulls(o)
 	freed, serr := e.Sweep(ctx)
 	freed += partial
 	e.emitPrune(event.Image, freed)
 	return done, freed, errors.Join(err, serr)
 }
 
+// sweepPulls removes what is left of pulls; where only images beyond limits go, those of which a pull may go on stay.
+func (e *Engine) sweepPulls(o ImagePrune) (int64, error) {
+	if o.Limits != (ImageLimits{}) {
+		return 0, nil
+	}
+	return e.partial.Sweep(0, 0)
+}
+
 // idleImages are those that a prune takes.
-func (e *Engine) idleImages(ctx context.Context, images []image.Image, used func(digest.Digest) ([]image.Use, error), o ImagePrune) ([]image.Image, error) {
-	filter, err := e.images.ParseFilter(ctx, o.Filters)
+func (v *inventory) idleImages(ctx context.Context, used func(digest.Digest) ([]image.Use, error), o ImagePrune) ([]image.Image, error) {
+	filter, err := v.e.images.ParseFilter(ctx, o.Filters)
 	if err != nil {
 		return nil, err
 	}
+	limited := o.Limits != (ImageLimits{})
 	var idle []image.Image
-	for _, img := range images {
+	for _, img := range v.images.Images {
 		uses, err := used(img.ID)
 		if err != nil {
 			return nil, err
 		}
-		if len(uses) == 0 && (len(img.Tags) == 0 || o.All) && filter.Match(img) {
+		if limited && v.live[image.ImageName(img.ID)] { // somebody works with it just now
+			continue
+		}
+		if len(uses) == 0 && (len(img.Tags) == 0 || o.All || limited) && filter.Match(img) {
 			idle = append(idle, img)
 		}
+	}
+	if limited {
+		return v.beyond(idle, o.Limits, time.Now())
 	}
 	return idle, nil
 }
@@ -89,7 +106,7 @@ func (e *Engine) doomImages(ctx context.Context, have *inventory, o ImagePrune, 
 	if err != nil {
 		return nil, err
 	}
-	idle, err := e.idleImages(ctx, have.images.Images, used, o)
+	idle, err := have.idleImages(ctx, used, o)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +120,11 @@ func (e *Engine) doomImages(ctx context.Context, have *inventory, o ImagePrune, 
 			done = append(done, deletions(parent)...)
 		}
 	}
-	partial, err := e.partial.Idle(0, 0)
+	age, keep := time.Duration(0), int64(0)
+	if o.Limits != (ImageLimits{}) {
+		age, keep = partialAge, partialKeep // the sweep takes these
+	}
+	partial, err := e.partial.Idle(age, keep)
 	g.bytes += partial
 	return done, err
 }

@@ -90,7 +90,7 @@ func (e *Engine) DiskUsage(ctx context.Context) (DiskUsage, error) {
 		return u, err
 	}
 	var imgs, ctrs, vols, cache Usage
-	if imgs, u.Images, err = have.imageUsage(ctx, sizes, garbage); err != nil {
+	if imgs, u.Images, err = have.imageUsage(ctx, garbage); err != nil {
 		return u, err
 	}
 	if ctrs, u.Containers, err = e.containerUsage(ctx); err != nil {
@@ -110,18 +110,14 @@ func (e *Engine) DiskUsage(ctx context.Context) (DiskUsage, error) {
 }
 
 // imageUsage counts with the images what nothing needs, which a prune of them takes along.
-func (v *inventory) imageUsage(ctx context.Context, layers map[oci.DiffID]int64, garbage int64) (Usage, []ImageUsage, error) {
+func (v *inventory) imageUsage(ctx context.Context, garbage int64) (Usage, []ImageUsage, error) {
 	u := Usage{Type: "Images", Total: len(v.images.Images)}
-	sizes := map[string]int64{}
-	for id, n := range layers {
-		sizes[image.LayerName(id)] = n
-	}
-	for _, b := range v.blobs {
-		sizes[image.BlobName(b.Digest)] = b.Disk
+	sizes, err := v.named()
+	if err != nil {
+		return u, nil, err
 	}
 	reach, owners := make([]map[string]bool, u.Total), map[string]int{}
 	for i, img := range v.images.Images {
-		var err error
 		if reach[i], err = v.images.Reach(img); err != nil {
 			return u, nil, err
 		}
@@ -156,7 +152,6 @@ func (v *inventory) imageUsage(ctx context.Context, layers map[oci.DiffID]int64,
 		return u, nil, err
 	}
 	u.Size += garbage + g.bytes // which is what is left of pulls
-	var err error
 	u.Reclaimable, err = v.frees(g)
 	return u, each, err
 }

@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"strata/internal/errdef"
 	"strata/internal/oci"
@@ -54,7 +57,31 @@ func (s *Store) Pin(ctx context.Context, nameOrID string) (Image, error) {
 			return Image{}, broken(img.ID, fmt.Errorf("layer %s: %w", l, err))
 		}
 	}
-	return img, nil
+	return img, s.touch(img)
+}
+
+// oftenEnough is how exactly the time of an image's last use is known: noting it each time would be a write for each container.
+const oftenEnough = time.Minute
+
+// touch notes that the image is used now, in the time of its record's file. One that may not be changed is used all the same.
+func (s *Store) touch(img Image) error {
+	if s.now().Sub(s.Used(img)) < oftenEnough {
+		return nil
+	}
+	err := s.Images.Touch(img.ID.Encoded(), s.now())
+	if errors.Is(err, errdef.ErrNotFound) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return nil
+	}
+	return err
+}
+
+// Used is when something was last made of the image, or it came here.
+func (s *Store) Used(img Image) time.Time {
+	at, err := s.Images.Touched(img.ID.Encoded())
+	if err != nil {
+		return img.Created
+	}
+	return at
 }
 
 // match says by what an image was found.

@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -50,6 +51,7 @@ type Snapshot struct {
 	s *Store
 	// Images with their tags, newest first.
 	Images  []Image
+	tagged  map[string]time.Time              // when each tag was pointed to what it points to
 	indexes map[digest.Digest][]Tag           // tags for several platforms, by the image that stands for them here
 	forms   map[oci.DiffID][]string           // compressed forms of layers that were asked for
 	reached map[digest.Digest]map[string]bool // names that an index reaches
@@ -61,8 +63,11 @@ func (s *Store) Snapshot(_ context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Snapshot{s: s, indexes: map[digest.Digest][]Tag{}, forms: map[oci.DiffID][]string{}, reached: map[digest.Digest]map[string]bool{}}
+	v := &Snapshot{s: s, tagged: map[string]time.Time{}, indexes: map[digest.Digest][]Tag{}, forms: map[oci.DiffID][]string{}, reached: map[digest.Digest]map[string]bool{}}
 	for _, t := range tags {
+		if n := len(t.History); n > 0 {
+			v.tagged[t.Name] = t.History[n-1].Time
+		}
 		if t.Index != "" {
 			v.indexes[t.Image] = append(v.indexes[t.Image], t)
 		}
@@ -70,6 +75,9 @@ func (s *Store) Snapshot(_ context.Context) (*Snapshot, error) {
 	v.Images, err = s.list(tags)
 	return v, err
 }
+
+// Tagged is when a tag was pointed to what it points to.
+func (v *Snapshot) Tagged(name string) time.Time { return v.tagged[name] }
 
 // Roots gives the names of everything that images reach: see [Snapshot.Reach]. Images that gone names, and their tags, reach
 // nothing.

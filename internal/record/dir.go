@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"strata/internal/atomicfile"
 	"strata/internal/errdef"
@@ -201,6 +202,35 @@ func (d *Dir[T]) Delete(key string) error {
 		// Whoever waits on the lock file notices that it lost its name and makes a new one.
 		os.Remove(strings.TrimSuffix(file, suffix) + ".lock")
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s %q: %w", d.noun, key, errdef.ErrNotFound)
+	}
+	return err
+}
+
+// Touch gives the record of key a time, which is not part of it; errdef.ErrNotFound without one.
+func (d *Dir[T]) Touch(key string, at time.Time) error {
+	file, err := d.file(key)
+	if err == nil {
+		err = os.Chtimes(file, at, at)
+	}
+	return d.missing(key, err)
+}
+
+// Touched is the time of the record of key: when it was written or touched last.
+func (d *Dir[T]) Touched(key string) (time.Time, error) {
+	file, err := d.file(key)
+	if err != nil {
+		return time.Time{}, err
+	}
+	fi, err := os.Stat(file)
+	if err != nil {
+		return time.Time{}, d.missing(key, err)
+	}
+	return fi.ModTime(), nil
+}
+
+func (d *Dir[T]) missing(key string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s %q: %w", d.noun, key, errdef.ErrNotFound)
 	}
