@@ -54,8 +54,11 @@ func (k *kernel) forgetFlows(bindings []Binding) error {
 		}
 	}
 	for family := range families {
-		_, err := k.rt.ConntrackDeleteFilters(netlink.ConntrackTable, family, f)
-		// A kernel that shows nobody what it remembers (nf_conntrack_netlink) is as it is; what changes meanwhile is new.
+		var err error = netlink.ErrDumpInterrupted
+		for try := 0; try < 5 && errors.Is(err, netlink.ErrDumpInterrupted); try++ { // the list changed while it was read
+			_, err = k.rt.ConntrackDeleteFilters(netlink.ConntrackTable, family, f)
+		}
+		// A kernel that shows nobody what it remembers (without nf_conntrack_netlink) is as it is.
 		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPROTONOSUPPORT) && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return fmt.Errorf("datagrams to published ports: %w", classify(err))
 		}

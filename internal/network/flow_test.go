@@ -2,11 +2,12 @@ package network
 
 import (
 	"net"
+	"strings"
 	"testing"
 	"time"
 )
 
-// answer answers every datagram that comes to port 53 with the box's name.
+// answer answers every datagram that comes to port 53 with the question and the box's name.
 func (b *box) answer(t *testing.T) {
 	t.Helper()
 	var conn net.PacketConn
@@ -21,11 +22,11 @@ func (b *box) answer(t *testing.T) {
 	go func() {
 		buf := make([]byte, 100)
 		for {
-			_, from, err := conn.ReadFrom(buf)
+			n, from, err := conn.ReadFrom(buf)
 			if err != nil {
 				return
 			}
-			_, _ = conn.WriteTo([]byte(b.owner.Name), from)
+			_, _ = conn.WriteTo(append(buf[:n], b.owner.Name...), from)
 		}
 	}()
 }
@@ -47,16 +48,17 @@ func TestFlows(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	ask := func() string {
+	ask := func(question string) string {
 		buf := make([]byte, 100)
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
-			_, _ = client.Write([]byte("?")) // refused while nobody is there
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+			_, _ = client.Write([]byte(question)) // refused while nobody is there
 			_ = client.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-			if n, err := client.Read(buf); err == nil {
-				return string(buf[:n])
+			n, err := client.Read(buf)
+			if name, ours := strings.CutPrefix(string(buf[:n]), question); err == nil && ours {
+				return name // and no late answer to another
 			}
 		}
-		return "no answer"
+		return "nobody"
 	}
 	// Before anybody has the port a datagram is remembered as one to this machine itself.
 	_, _ = client.Write([]byte("?"))
@@ -70,7 +72,7 @@ func TestFlows(t *testing.T) {
 		if err := s.Publish(b.ends[0], relay.Bindings()); err != nil {
 			t.Fatal(err)
 		}
-		if got := ask(); got != b.owner.Name {
+		if got := ask(b.owner.Name + "?"); got != b.owner.Name {
 			t.Errorf("%q, want %s", got, b.owner.Name)
 		}
 		relay.Close()
