@@ -221,6 +221,49 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestDelegated is what systemd gives a plain user: to his service manager (user@.service) the controllers of its Delegate=, to the
+// slices below what units there ask for. A login's own group is root's.
+func TestDelegated(t *testing.T) {
+	const user = "sys/user.slice/user-1000.slice/user@1000.service/"
+	session := func(delegated, passedOn string, more map[string]string) cgroup.Tree {
+		files := map[string]string{
+			"proc/self/mountinfo":       unifiedMounts,
+			"proc/self/cgroup":          "0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-1.scope\n",
+			user + "cgroup.controllers": delegated, user + "cgroup.subtree_control": passedOn, user + "cgroup.procs": "", user + "cgroup.type": "domain\n",
+			user + "app.slice/cgroup.procs": "", user + "app.slice/cgroup.type": "domain\n",
+			user + "app.slice/cgroup.controllers": passedOn, user + "app.slice/cgroup.subtree_control": "memory pids\n",
+		}
+		for name, text := range more {
+			files[name] = text
+		}
+		return fake(t, files)
+	}
+	const most, all = "memory pids\n", "cpu memory pids\n"
+	for name, c := range map[string]struct {
+		tree   cgroup.Tree
+		can    []cgroup.Limit
+		cannot []cgroup.Limit
+	}{
+		"old systemd":                        {session(most, most, nil), []cgroup.Limit{cgroup.Memory, cgroup.Pids, cgroup.Freeze}, []cgroup.Limit{cgroup.CPU, cgroup.CPUSet, cgroup.BlockWeight}},
+		"delegated, and asked for by a unit": {session(all, all, nil), []cgroup.Limit{cgroup.Memory, cgroup.CPU, cgroup.Pids}, []cgroup.Limit{cgroup.CPUSet}},
+		"delegated, and asked for by none":   {session(all, most, nil), []cgroup.Limit{cgroup.CPU}, []cgroup.Limit{cgroup.CPUSet}},
+		"processes in the way":               {session(all, most, map[string]string{user + "cgroup.procs": "1\n"}), []cgroup.Limit{cgroup.Memory}, []cgroup.Limit{cgroup.CPU}},
+		"a login by ssh": {session(all, all, map[string]string{"proc/self/cgroup": "0::/user.slice/user-1000.slice/session-3.scope\n"}),
+			nil, []cgroup.Limit{cgroup.Memory, cgroup.CPU, cgroup.Pids, cgroup.Freeze}},
+	} {
+		for _, l := range c.can {
+			if err := c.tree.Check(l, true); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		for _, l := range c.cannot {
+			if err := c.tree.Check(l, true); !errors.Is(err, errdef.ErrUnsupported) {
+				t.Errorf("%s: %s: %v", name, l, err)
+			}
+		}
+	}
+}
+
 // TestMachine reads this machine's own tree, whatever it is.
 func TestMachine(t *testing.T) {
 	tree := cgroup.Machine()

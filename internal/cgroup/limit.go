@@ -115,20 +115,41 @@ func (t Tree) check2(v2 hierarchy, k knob, rootless bool) (reason, hint string) 
 	if k.v2 == "" {
 		return "", ""
 	}
-	if list, err := text(parent, "cgroup.controllers"); err != nil || !has(strings.Fields(list), k.v2) {
+	from := v2.provider(parent, k.v2, rootless)
+	if from == "" {
 		reason = fmt.Sprintf("the control group controller %q is not there", k.v2)
 		if rootless {
-			return reason, "have it delegated to you (systemd: Delegate= of user@.service), or " + asRoot
+			return reason, "have it delegated to you (sudo systemctl edit user@.service: [Service] Delegate=cpu cpuset io memory pids), or " + asRoot
 		}
 		return reason, ""
 	}
-	if reason := occupied(parent, k.v2); reason != "" {
-		return reason, ""
+	for dir := parent; ; dir = filepath.Dir(dir) {
+		if reason := occupied(dir, k.v2); reason != "" {
+			return reason, ""
+		}
+		if dir == from {
+			break
+		}
 	}
 	if k.files2 != nil && absent(parent, k.files2) {
 		return fmt.Sprintf("this kernel's control groups have no %s", k.files2[0]), ""
 	}
 	return "", ""
+}
+
+// provider is the nearest group at or above dir that has the controller to pass on, "" where there is none: a service manager passes
+// on to its slices only what its units ask for, and runtimes pass on the rest, as far as they may write.
+func (h hierarchy) provider(dir, controller string, rootless bool) string {
+	for {
+		if list, err := text(dir, "cgroup.controllers"); err == nil && has(strings.Fields(list), controller) {
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if dir == h.dir || !writable(up, rootless) {
+			return ""
+		}
+		dir = up
+	}
 }
 
 // own is the group of this process in version 2.

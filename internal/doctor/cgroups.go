@@ -1,14 +1,12 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"strata/internal/cgroup"
+	"strata/internal/errdef"
 	"strata/internal/userns"
 )
 
@@ -16,10 +14,9 @@ import (
 // unlimited.
 func cgroups(_ context.Context, o Options) Check {
 	const name = "cgroups"
-	top := o.path("sys/fs/cgroup")
 	version := cgroupVersion(o)
 	if version == 2 {
-		return unified(name, o, top)
+		return unified(name, o)
 	}
 	const toV2 = "boot with systemd.unified_cgroup_hierarchy=1 for version 2"
 	switch {
@@ -31,32 +28,31 @@ func cgroups(_ context.Context, o Options) Check {
 	return ok(name, "version 1: "+strings.Join(oldControllers(o), " "))
 }
 
-func unified(name string, o Options, top string) Check {
-	own := top
-	for line := range strings.Lines(o.read("proc/self/cgroup")) {
-		if path, found := strings.CutPrefix(strings.TrimSpace(line), "0::"); found {
-			own = filepath.Join(top, filepath.Clean("/"+path))
-		}
+// unified asks for each limit what a new container would be told.
+func unified(name string, o Options) Check {
+	tree := cgroup.Tree{Proc: o.path("proc"), Sys: o.path("sys/fs/cgroup")}
+	if err := tree.Check(cgroup.Freeze, plain()); err != nil {
+		return warn(name, "version 2: no limits can be set on containers: "+strings.TrimPrefix(err.Error(), string(cgroup.Freeze)+": "), errdef.Hint(err))
 	}
-	have := strings.Fields(o.read("sys/fs/cgroup/cgroup.controllers"))
-	if plain() {
-		if data, err := os.ReadFile(filepath.Join(own, "cgroup.controllers")); err == nil {
-			have = strings.Fields(string(data))
-		}
-		if unix.Access(filepath.Join(own, "cgroup.procs"), unix.W_OK) != nil || unix.Access(own, unix.W_OK) != nil {
-			return warn(name, "version 2, not delegated to you: no limits can be set on containers",
-				"systemd-run --user --scope -p Delegate=yes strata …   (or log in through systemd)")
-		}
-	}
-	var lacking []string
-	for _, controller := range []string{"memory", "cpu", "pids"} {
-		if !slices.Contains(have, controller) {
-			lacking = append(lacking, controller)
+	var have, lacking []string
+	var fix string
+	for _, c := range []struct {
+		controller string
+		limit      cgroup.Limit
+		essential  bool
+	}{
+		{"memory", cgroup.Memory, true}, {"cpu", cgroup.CPU, true}, {"pids", cgroup.Pids, true}, {"cpuset", cgroup.CPUSet, false}, {"io", cgroup.BlockWeight, false},
+	} {
+		err := tree.Check(c.limit, plain())
+		switch {
+		case err == nil:
+			have = append(have, c.controller)
+		case c.essential:
+			lacking, fix = append(lacking, c.controller), cmp.Or(fix, errdef.Hint(err), "boot without cgroup_disable=")
 		}
 	}
 	if len(lacking) > 0 {
-		return warn(name, "version 2 without "+strings.Join(lacking, ", ")+": these limits cannot be set",
-			"sudo systemctl edit user@.service   and add: [Service] Delegate=cpu memory pids")
+		return warn(name, "version 2 without "+strings.Join(lacking, ", ")+": these limits cannot be set", fix)
 	}
 	return ok(name, "version 2: "+strings.Join(have, " "))
 }

@@ -11,6 +11,10 @@ import (
 )
 
 // system writes a tree of proc, sys and etc files.
+// unifiedMount is version 2 of control groups at their usual place in the tree SYSTEM.
+const unifiedMount = "30 23 0:26 / SYSTEM/sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+
+// system writes a tree of files; SYSTEM in a text is the tree itself.
 func system(t *testing.T, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -19,7 +23,7 @@ func system(t *testing.T, files map[string]string) string {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "SYSTEM", root)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,10 +62,10 @@ func TestMachine(t *testing.T) {
 		{"docker around", "surroundings", map[string]string{".dockerenv": ""}, doctor.Warn, "inside a container"},
 		{"nothing around", "surroundings", nil, doctor.OK, ""},
 		{"no cgroups", "cgroups", nil, doctor.Warn, "none"},
-		{"poor cgroups", "cgroups", map[string]string{"sys/fs/cgroup/cgroup.controllers": "cpuset hugetlb", "sys/fs/cgroup/cgroup.procs": "",
-			"proc/self/cgroup": "0::/\n"}, doctor.Warn, "without memory, cpu, pids"},
+		{"poor cgroups", "cgroups", map[string]string{"sys/fs/cgroup/a/cgroup.controllers": "cpuset hugetlb", "sys/fs/cgroup/cgroup.controllers": "cpuset hugetlb",
+			"sys/fs/cgroup/cgroup.procs": "", "sys/fs/cgroup/cgroup.subtree_control": "", "proc/self/cgroup": "0::/a\n", "proc/self/mountinfo": unifiedMount}, doctor.Warn, "without memory, cpu, pids"},
 		{"good cgroups", "cgroups", map[string]string{"sys/fs/cgroup/cgroup.controllers": "cpu io memory pids", "sys/fs/cgroup/cgroup.procs": "",
-			"proc/self/cgroup": "0::/../..\n"}, doctor.OK, "version 2"},
+			"sys/fs/cgroup/cgroup.subtree_control": "", "proc/self/cgroup": "0::/a\n", "proc/self/mountinfo": unifiedMount}, doctor.OK, "version 2: memory cpu pids"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -70,6 +74,28 @@ func TestMachine(t *testing.T) {
 				t.Errorf("%s: %s (%s), want %s saying %q", c.check, got.Status, got.Detail, c.want, c.says)
 			}
 		})
+	}
+}
+
+// TestSession2 is the login of a plain user on a machine with version 2 alone, whose group is root's, and one in a scope of his own.
+func TestSession2(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may make groups anywhere")
+	}
+	files := map[string]string{
+		"proc/self/mountinfo": unifiedMount, "sys/fs/cgroup/cgroup.controllers": "cpu memory pids",
+		"proc/self/cgroup": "0::/user.slice/user-1000.slice/session-3.scope\n",
+	}
+	got := run(t, doctor.Options{System: system(t, files)})["cgroups"]
+	if got.Status != doctor.Warn || !strings.Contains(got.Detail, "not delegated") || !strings.Contains(got.Fix, "systemd-run --user --scope") {
+		t.Errorf("%+v", got)
+	}
+	slice := "sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice/"
+	files["proc/self/cgroup"] = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-1.scope\n"
+	files[slice+"cgroup.procs"], files[slice+"cgroup.subtree_control"], files[slice+"cgroup.controllers"] = "", "", "memory pids"
+	got = run(t, doctor.Options{System: system(t, files)})["cgroups"]
+	if got.Status != doctor.Warn || !strings.Contains(got.Detail, "without cpu") || !strings.Contains(got.Fix, "Delegate=cpu") {
+		t.Errorf("%+v", got)
 	}
 }
 
