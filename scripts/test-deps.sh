@@ -23,6 +23,7 @@ if [ "${1-}" = --real ]; then
 	want docker-registry docker-registry
 	want nginx nginx-light
 	want npm npm
+	want newuidmap uidmap
 fi
 if [ "${1-}" = --bench ]; then
 	want mmdebstrap mmdebstrap
@@ -31,6 +32,9 @@ if [ "${1-}" = --bench ]; then
 	want dockerd docker.io
 	want docker-registry docker-registry
 	want runc runc
+	want slirp4netns slirp4netns
+	want newuidmap uidmap
+	want iptables iptables
 fi
 
 [ -n "$missing" ] || exit 0

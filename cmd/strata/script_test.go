@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -36,6 +35,7 @@ func TestScriptsReal(t *testing.T) {
 	b := newBed(t)
 	t.Run("tutorial", func(t *testing.T) { testTutorial(t, b) })
 	runScripts(t, "testdata/real", b)
+	t.Run("plain user", func(t *testing.T) { b.asPlainUser(t) })
 }
 
 // chosen is what the command line chose of the scripts, as the part of a -run pattern that chooses subtests.
@@ -45,59 +45,6 @@ func chosen() string {
 		return ""
 	}
 	return "/" + scripts
-}
-
-// TestScriptsAsPlainUser runs the same scripts as a user without rights, when root runs the tests.
-func TestScriptsAsPlainUser(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("TestScripts already ran as a plain user")
-	}
-	t.Parallel()
-	const uid = 54321
-	tmp, err := os.MkdirTemp("", "strata-user-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(tmp) })
-	if err := os.Chown(tmp, uid, uid); err != nil {
-		t.Fatal(err)
-	}
-	// The checkout may stand where a stranger cannot look.
-	own := filepath.Join(tmp, "strata")
-	if out, err := exec.Command("cp", "-r", bin(t), own+"-bin").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	for _, d := range []string{"testdata", "examples"} {
-		from := map[string]string{"testdata": "testdata", "examples": "../../examples"}[d]
-		if out, err := exec.Command("cp", "-r", from, filepath.Join(tmp, d)).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	test := filepath.Join(tmp, "scripts.test")
-	if out, err := exec.Command("cp", self, test).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	args := []string{"-test.run=^TestScripts$" + chosen(), "-test.parallel=" + flag.Lookup("test.parallel").Value.String()}
-	if testing.Verbose() {
-		args = append(args, "-test.v")
-	}
-	cmd := exec.Command(test, args...)
-	cmd.Dir = tmp
-	cmd.Env = append(os.Environ(), "HOME="+tmp, "TMPDIR="+tmp, "STRATA_BIN="+own+"-bin", "STRATA_EXAMPLES="+filepath.Join(tmp, "examples"), "XDG_RUNTIME_DIR=")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err = cmd.Run()
-	if err != nil || testing.Verbose() {
-		t.Logf("%s", out.String())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // bin is the directory of the programs under test.
