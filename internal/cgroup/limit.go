@@ -23,7 +23,13 @@ const (
 	CPUSet      Limit = "choice of CPUs"
 	Pids        Limit = "limit of processes"
 	BlockWeight Limit = "block I/O weight"
-	Freeze      Limit = "pause"
+	// DeviceWeight and DeviceRate are of one device.
+	DeviceWeight Limit = "block I/O weight of a device"
+	DeviceRate   Limit = "rate of a device"
+	Swappiness   Limit = "memory swappiness"
+	OOMDisable   Limit = "switch of the OOM killer"
+	RealTime     Limit = "real-time CPU limit"
+	Freeze       Limit = "pause"
 )
 
 // knob is what a limit takes: the controller in both versions, and a file of it that not every kernel has.
@@ -31,6 +37,7 @@ type knob struct {
 	v1, v2 string
 	files1 []string
 	files2 []string
+	only1  bool // version 2 has nothing like it
 }
 
 func (l Limit) knob() knob {
@@ -47,6 +54,16 @@ func (l Limit) knob() knob {
 		return knob{v1: "pids", v2: "pids"}
 	case BlockWeight:
 		return knob{v1: "blkio", v2: "io", files1: []string{"blkio.weight", "blkio.bfq.weight"}, files2: []string{"io.weight", "io.bfq.weight"}}
+	case DeviceWeight:
+		return knob{v1: "blkio", v2: "io", files1: []string{"blkio.weight_device", "blkio.bfq.weight_device"}, files2: []string{"io.bfq.weight"}}
+	case DeviceRate:
+		return knob{v1: "blkio", v2: "io", files1: []string{"blkio.throttle.read_bps_device"}, files2: []string{"io.max"}}
+	case Swappiness:
+		return knob{v1: "memory", files1: []string{"memory.swappiness"}, only1: true}
+	case OOMDisable:
+		return knob{v1: "memory", files1: []string{"memory.oom_control"}, only1: true}
+	case RealTime:
+		return knob{v1: "cpu", files1: []string{"cpu.rt_runtime_us"}, only1: true}
 	case Freeze:
 		return knob{v1: "freezer"} // version 2 freezes without a controller
 	}
@@ -62,6 +79,9 @@ func (t Tree) Check(l Limit, rootless bool) error {
 	}
 	k := l.knob()
 	if v2 := t.unified(all); v2 != nil {
+		if k.only1 {
+			return l.refuse("control groups of version 2 have none", "")
+		}
 		return l.refuse(t.check2(*v2, k, rootless))
 	}
 	return l.refuse(t.check1(all, k, rootless))

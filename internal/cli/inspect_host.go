@@ -24,6 +24,7 @@ func hostConfigDocument(rec container.Record) render.HostConfig {
 	doc.CPUShares, doc.Memory, doc.NanoCPUs, doc.MemorySwap, doc.MemoryReservation = r.CPUShares, r.Memory, r.NanoCPUs, r.MemorySwap, r.MemoryReservation
 	doc.CPUPeriod, doc.CPUQuota, doc.CpusetCpus, doc.CpusetMems = r.CPUPeriod, r.CPUQuota, r.CpusetCpus, r.CpusetMems
 	doc.PidsLimit, doc.BlkioWeight = r.PidsLimit, r.BlkioWeight
+	blockDocument(&doc, r)
 	if h.Log.Driver != "" {
 		doc.LogConfig.Type = h.Log.Driver
 	}
@@ -36,6 +37,28 @@ func hostConfigDocument(rec container.Record) render.HostConfig {
 		doc.Binds = append(doc.Binds, b.Source+":"+b.Destination+bindMode(b))
 	}
 	return doc
+}
+
+// blockDocument tells of the limits for single devices, and of those that only version 1 of control groups has.
+func blockDocument(doc *render.HostConfig, r container.Resources) {
+	for _, d := range r.BlkioWeightDevice {
+		doc.BlkioWeightDevice = append(doc.BlkioWeightDevice, render.WeightDevice{Path: d.Path, Weight: d.N})
+	}
+	for _, rates := range []struct {
+		limits []container.DeviceLimit
+		into   *[]render.ThrottleDevice
+	}{
+		{r.DeviceReadBps, &doc.BlkioDeviceReadBps}, {r.DeviceWriteBps, &doc.BlkioDeviceWriteBps},
+		{r.DeviceReadIOps, &doc.BlkioDeviceReadIOps}, {r.DeviceWriteIOps, &doc.BlkioDeviceWriteIOps},
+	} {
+		for _, d := range rates.limits {
+			*rates.into = append(*rates.into, render.ThrottleDevice{Path: d.Path, Rate: d.N})
+		}
+	}
+	doc.CPURealtimePeriod, doc.CPURealtimeRuntime, doc.MemorySwappiness = r.CPURealtimePeriod, r.CPURealtimeRuntime, r.MemorySwappiness
+	if r.OOMKillDisable {
+		doc.OomKillDisable = &r.OOMKillDisable
+	}
 }
 
 // accessDocument tells what of the machine a container reaches. Of secrets nothing is told.

@@ -16,6 +16,7 @@ import (
 // networkFlags are those of run and create that say how the container is connected.
 type networkFlags struct {
 	networks, aliases          []string
+	linkLocal                  []string
 	ip, ip6, mac               string
 	hostname, domainname       string
 	dns, dnsSearch, dnsOptions []string
@@ -34,6 +35,7 @@ func (f *networkFlags) add(cmd *cobra.Command) {
 	}
 	fl.StringVar(&f.ip, "ip", "", "IPv4 address in the network")
 	fl.StringVar(&f.ip6, "ip6", "", "IPv6 address in the network")
+	fl.StringArrayVar(&f.linkLocal, "link-local-ip", nil, "one more address in the network, of the link's own ranges")
 	fl.StringVar(&f.mac, "mac-address", "", "hardware address in the network")
 	fl.StringVarP(&f.hostname, "hostname", "h", "", "host name in the container")
 	fl.StringVar(&f.domainname, "domainname", "", "domain name in the container")
@@ -105,7 +107,10 @@ func (f *networkFlags) firstNetwork(list *[]network.Attachment, own bool) error 
 	if first.MAC, err = parseMAC(first.MAC); err != nil {
 		return err
 	}
-	given := len(f.aliases) > 0 || f.ip != "" || f.ip6 != "" || f.mac != ""
+	if first.LinkLocal, err = parseLinkLocal(f.linkLocal); err != nil {
+		return err
+	}
+	given := len(f.aliases) > 0 || len(f.linkLocal) > 0 || f.ip != "" || f.ip6 != "" || f.mac != ""
 	switch {
 	case !given:
 		return nil
@@ -121,6 +126,7 @@ func (f *networkFlags) firstNetwork(list *[]network.Attachment, own bool) error 
 		return fmt.Errorf("conflicting options: cannot give an address or an alias both in --network and by a flag of its own: %w", errdef.ErrInvalid)
 	}
 	a.Aliases = append(a.Aliases, f.aliases...)
+	a.LinkLocal = append(a.LinkLocal, first.LinkLocal...)
 	if f.ip != "" {
 		a.IPv4 = first.IPv4
 	}
@@ -155,6 +161,10 @@ func parseNetwork(spec string) (a network.Attachment, err error) {
 			a.IPv4, err = parseAddress(value, netip.Addr.Is4)
 		case "ip6":
 			a.IPv6, err = parseAddress(value, netip.Addr.Is6)
+		case "link-local-ip":
+			var addr netip.Addr
+			addr, err = parseAddress(value, netip.Addr.IsLinkLocalUnicast)
+			a.LinkLocal = append(a.LinkLocal, addr)
 		case "mac-address":
 			a.MAC, err = parseMAC(value)
 		default:
@@ -179,6 +189,17 @@ func parseAddress(s string, of func(netip.Addr) bool) (netip.Addr, error) {
 		return a, fmt.Errorf("invalid IP address: %.60s: %w", s, errdef.ErrInvalid)
 	}
 	return a, nil
+}
+
+func parseLinkLocal(texts []string) (list []netip.Addr, err error) {
+	for _, text := range texts {
+		addr, err := parseAddress(text, netip.Addr.IsLinkLocalUnicast)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, addr)
+	}
+	return list, nil
 }
 
 func parseMAC(s string) (string, error) {

@@ -4,16 +4,6 @@ import "strings"
 
 // absentFlags says of those flags of docker's run and create that strata does not have, and never will, why not.
 var absentFlags = map[string]string{
-	"blkio-weight-device":   "a weight holds for all devices: --blkio-weight",
-	"cpu-rt-period":         realTime,
-	"cpu-rt-runtime":        realTime,
-	"device-read-bps":       deviceRate,
-	"device-read-iops":      deviceRate,
-	"device-write-bps":      deviceRate,
-	"device-write-iops":     deviceRate,
-	"link-local-ip":         "addresses are of the network's own range: --ip and --ip6",
-	"memory-swappiness":     "control groups of version 2 have none; --memory-swap bounds the swap",
-	"oom-kill-disable":      "control groups of version 2 have no such switch, and a container that stands still for want of memory takes the machine with it; --oom-score-adj says who goes first",
 	"cpu-count":             "it is for Windows; --cpus N",
 	"cpu-percent":           "it is for Windows; --cpus N",
 	"io-maxbandwidth":       "it is for Windows",
@@ -26,11 +16,6 @@ var absentFlags = map[string]string{
 	"storage-opt":           "a container's layer is a directory, which has no size of its own to bound",
 	"use-api-socket":        "there is no daemon whose socket could be given",
 }
-
-const (
-	realTime   = "kernels of distributions are built without real-time groups (CONFIG_RT_GROUP_SCHED)"
-	deviceRate = "a device's rate is not bounded; --blkio-weight shares it"
-)
 
 // laterFlags are docker's flags, by verb, that strata does not have yet. Naming one is told apart from a mistyped flag.
 var laterFlags = map[string]string{

@@ -48,6 +48,9 @@ func (a *app) ps() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if err := filter.resolve(e, records); err != nil {
+					return err
+				}
 				if last > 0 {
 					records = records[:min(last, len(records))]
 				}
@@ -80,7 +83,7 @@ func (a *app) ps() *cobra.Command {
 	fl.BoolVarP(&latest, "latest", "l", false, "show the newest container")
 	fl.IntVarP(&last, "last", "n", -1, "show the newest n containers")
 	fl.StringVar(&format, "format", "", "print with a template, or json")
-	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only containers for which it holds: name= id= status= label= ancestor= exited= health= publish= expose=")
+	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only containers for which it holds: name= id= status= label= ancestor= exited= health= volume= network= before= since= is-task= publish= expose=")
 	return cmd
 }
 
@@ -156,7 +159,9 @@ func mountSources(rec container.Record) []string {
 // containerFilter holds docker's filters of ps: values of one key are alternatives, keys must all hold.
 type containerFilter struct {
 	values map[string][]string
-	state  bool // a filter on the state shows stopped containers without -a
+	// before and since are the times that a container was made before, or after, to pass; zero without such a filter.
+	before, since time.Time
+	state         bool // a filter on the state shows stopped containers without -a
 }
 
 func parseContainerFilters(exprs []string) (containerFilter, error) {
@@ -167,7 +172,11 @@ func parseContainerFilters(exprs []string) (containerFilter, error) {
 			return f, usagef("--filter %q: want NAME=VALUE", expr)
 		}
 		switch key {
-		case "name", "id", "label", "ancestor":
+		case "name", "id", "label", "ancestor", "volume", "network", "before", "since":
+		case "is-task":
+			if value != "true" && value != "false" {
+				return f, usagef("invalid filter 'is-task=%s': want true or false", value)
+			}
 		case "status":
 			if !slices.Contains(containerStates(), value) {
 				return f, usageError{errdef.WithHint(fmt.Errorf("invalid filter 'status=%s': %w", value, errdef.ErrInvalid), "the states are "+strings.Join(containerStates(), ", "))}
@@ -187,7 +196,7 @@ func parseContainerFilters(exprs []string) (containerFilter, error) {
 				return f, usagef("error while looking up for %s %s: %w", key, value, err)
 			}
 		default:
-			return f, usagef("--filter %q: no such filter: name, id, status, label, ancestor, exited, health, publish or expose", key)
+			return f, usagef("--filter %q: no such filter: name, id, status, label, ancestor, exited, health, volume, network, before, since, is-task, publish or expose", key)
 		}
 		f.values[key] = append(f.values[key], value)
 	}
@@ -199,7 +208,33 @@ func containerStates() []string {
 	return []string{"created", "restarting", "running", "removing", "paused", "exited", "dead"}
 }
 
+// resolve finds the containers that before and since name among all, and the names of networks that are given by id.
+func (f *containerFilter) resolve(e *engine.Engine, all []container.Record) error {
+	for key, into := range map[string]*time.Time{"before": &f.before, "since": &f.since} {
+		for _, ref := range f.values[key] {
+			i := slices.IndexFunc(all, func(rec container.Record) bool { return rec.Name == strings.TrimPrefix(ref, "/") })
+			if i < 0 {
+				i = slices.IndexFunc(all, func(rec container.Record) bool { return strings.HasPrefix(rec.ID, ref) })
+			}
+			if i < 0 {
+				return fmt.Errorf("no such container: %s: %w", ref, errdef.ErrNotFound)
+			}
+			*into = all[i].Created
+		}
+		delete(f.values, key)
+	}
+	for i, ref := range f.values["network"] {
+		if n, err := e.Networks().Lookup(ref); err == nil {
+			f.values["network"][i] = n.Name
+		}
+	}
+	return nil
+}
+
 func (f containerFilter) match(rec container.Record) bool {
+	if !f.before.IsZero() && !rec.Created.Before(f.before) || !f.since.IsZero() && !rec.Created.After(f.since) {
+		return false
+	}
 	for key, values := range f.values {
 		holds := func(v string) bool { return matchOne(rec, key, v) }
 		if key == "label" { // docker: all labels must be there
@@ -225,6 +260,12 @@ func matchOne(rec container.Record, key, value string) bool {
 		return cmp.Or(healthOf(rec), "none") == value
 	case "publish", "expose":
 		return hasPort(rec, key, value)
+	case "volume":
+		return hasMount(rec, value)
+	case "network":
+		return slices.Contains(networkNames(rec), value)
+	case "is-task":
+		return value == "false" // tasks are a cluster's
 	case "exited":
 		return rec.State.Status == container.Exited && fmt.Sprint(rec.State.ExitCode) == value
 	case "ancestor":
@@ -235,4 +276,14 @@ func matchOne(rec container.Record, key, value string) bool {
 		return ok && (!exact || got == want)
 	}
 	return false
+}
+
+// hasMount reports whether the container has the volume, or the host's directory, or anything at that place.
+func hasMount(rec container.Record, value string) bool {
+	for _, v := range rec.Volumes {
+		if v.Name == value || v.Destination == value {
+			return true
+		}
+	}
+	return slices.ContainsFunc(rec.Host.Binds, func(b container.Bind) bool { return b.Source == value || b.Destination == value })
 }

@@ -19,6 +19,53 @@ type resourceFlags struct {
 	shares, period, quota, pids int64
 	cpusetCpus, cpusetMems      string
 	blkioWeight                 uint16
+	rtPeriod, rtRuntime         int64
+	devices                     deviceLimitFlags
+}
+
+// deviceLimitFlags are the limits that only run and create have.
+type deviceLimitFlags struct {
+	weights, readBps, writeBps, readIOps, writeIOps []string
+	swappiness                                      int64
+	oomKillDisable                                  bool
+}
+
+func (f *deviceLimitFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringArrayVar(&f.weights, "blkio-weight-device", nil, "block I/O weight for a device: DEVICE:WEIGHT")
+	fl.StringArrayVar(&f.readBps, "device-read-bps", nil, "most bytes a second read from a device: DEVICE:RATE")
+	fl.StringArrayVar(&f.writeBps, "device-write-bps", nil, "most bytes a second written to a device: DEVICE:RATE")
+	fl.StringArrayVar(&f.readIOps, "device-read-iops", nil, "most reads a second from a device: DEVICE:RATE")
+	fl.StringArrayVar(&f.writeIOps, "device-write-iops", nil, "most writes a second to a device: DEVICE:RATE")
+	fl.Int64Var(&f.swappiness, "memory-swappiness", -1, "how readily its memory is swapped: 0 to 100 (control groups of version 1)")
+	fl.BoolVar(&f.oomKillDisable, "oom-kill-disable", false, "let it stand still when its memory is used up, instead of killing it (control groups of version 1)")
+}
+
+// read adds them to the limits.
+func (f *deviceLimitFlags) read(r *container.Resources) error {
+	bytes := func(s string) (container.DeviceLimit, error) { return container.ParseDeviceRate(s, true) }
+	times := func(s string) (container.DeviceLimit, error) { return container.ParseDeviceRate(s, false) }
+	for _, flag := range []struct {
+		given []string
+		into  *[]container.DeviceLimit
+		parse func(string) (container.DeviceLimit, error)
+	}{
+		{f.weights, &r.BlkioWeightDevice, container.ParseDeviceWeight}, {f.readBps, &r.DeviceReadBps, bytes}, {f.writeBps, &r.DeviceWriteBps, bytes},
+		{f.readIOps, &r.DeviceReadIOps, times}, {f.writeIOps, &r.DeviceWriteIOps, times},
+	} {
+		for _, s := range flag.given {
+			d, err := flag.parse(s)
+			if err != nil {
+				return usageError{err}
+			}
+			*flag.into = append(*flag.into, d)
+		}
+	}
+	if f.swappiness != -1 {
+		r.MemorySwappiness = &f.swappiness
+	}
+	r.OOMKillDisable = f.oomKillDisable
+	return nil
 }
 
 func (f *resourceFlags) add(cmd *cobra.Command) {
@@ -33,6 +80,8 @@ func (f *resourceFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.cpusetCpus, "cpuset-cpus", "", "CPUs to run on: 0-3, 0,1")
 	fl.StringVar(&f.cpusetMems, "cpuset-mems", "", "memory nodes to use: 0-3, 0,1")
 	fl.Int64Var(&f.pids, "pids-limit", 0, "number of processes and threads; -1 for no limit")
+	fl.Int64Var(&f.rtPeriod, "cpu-rt-period", 0, "length of a period of real-time scheduling, in microseconds (control groups of version 1)")
+	fl.Int64Var(&f.rtRuntime, "cpu-rt-runtime", 0, "real-time scheduling in each period, in microseconds (control groups of version 1)")
 	fl.Uint16Var(&f.blkioWeight, "blkio-weight", 0, "block I/O weight, from 10 to 1000")
 }
 
@@ -40,7 +89,7 @@ func (f *resourceFlags) resources(cmd *cobra.Command) container.Resources {
 	r := container.Resources{
 		Memory: int64(f.memory), MemorySwap: int64(f.swap), MemoryReservation: int64(f.reservation), NanoCPUs: int64(f.cpus),
 		CPUShares: f.shares, CPUPeriod: f.period, CPUQuota: f.quota, CpusetCpus: f.cpusetCpus, CpusetMems: f.cpusetMems,
-		BlkioWeight: f.blkioWeight,
+		BlkioWeight: f.blkioWeight, CPURealtimePeriod: f.rtPeriod, CPURealtimeRuntime: f.rtRuntime,
 	}
 	if cmd.Flags().Changed("pids-limit") {
 		r.PidsLimit = &f.pids

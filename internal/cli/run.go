@@ -68,6 +68,7 @@ func (f *createFlags) add(cmd *cobra.Command) {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress of a pull")
 	fl.StringArrayVarP(&f.attach, "attach", "a", nil, "attach to these only: stdin, stdout, stderr")
 	f.resources.add(cmd)
+	f.resources.devices.add(cmd)
 	f.network.add(cmd)
 	f.host.add(cmd)
 	f.health.add(cmd)
@@ -103,6 +104,12 @@ func (f *createFlags) options(a *app, cmd *cobra.Command, args []string) (engine
 		return o, err
 	}
 	o.Host = container.HostConfig{ReadonlyRootfs: f.readOnly, Init: f.init, AutoRemove: f.autoRemove, Resources: f.resources.resources(cmd), ContainerIDFile: f.cidfile}
+	if err := f.resources.devices.read(&o.Host.Resources); err != nil {
+		return o, err
+	}
+	if o.Host.Resources.OOMKillDisable && o.Host.Resources.Memory == 0 {
+		fmt.Fprintln(a.err, "WARNING: Disabling the OOM killer on containers without setting a '-m/--memory' limit may be dangerous.")
+	}
 	if err := f.host.read(cmd, &o); err != nil {
 		return o, err
 	}

@@ -116,7 +116,8 @@ func (a *Access) check(h HostConfig) error {
 		}
 	}
 	if a.Userns != "" && a.Userns != "host" {
-		return fmt.Errorf("user namespace mode %q: only host: %w", a.Userns, errdef.ErrUnsupported)
+		return errdef.WithHint(fmt.Errorf("user namespace mode %q: root's containers are in the machine's user namespace, and a plain user's all in one of that user's: %w", a.Userns, errdef.ErrUnsupported),
+			"run it as a plain user with ranges in /etc/subuid: its root is then nobody of the machine's")
 	}
 	for _, ns := range []struct{ flag, mode, words string }{
 		{"IPC", a.IPC, " private shareable none host "}, {"PID", a.PID, " host "}, {"UTS", a.UTS, " host "}, {"cgroup namespace", a.Cgroupns, " host private "},
@@ -172,8 +173,18 @@ func (s *Store) extend(spec *specs.Spec, rec Record) error {
 	if err := s.namespaces(spec, rec); err != nil {
 		return err
 	}
-	if a.CgroupParent != "" && spec.Linux.CgroupsPath != "" || a.CgroupParent != "" && !s.opt.Userns {
-		spec.Linux.CgroupsPath = "/" + strings.Trim(a.CgroupParent, "/") + "/" + rec.ID
+	if path := s.cgroupBelow(rec, spec.Linux.CgroupsPath); path != "" {
+		spec.Linux.CgroupsPath = path
 	}
 	return s.devices(spec, rec)
+}
+
+// cgroupBelow is the place of the container's control group below the one that the user named, "" without such; other is where it
+// would be.
+func (s *Store) cgroupBelow(rec Record, other string) string {
+	parent := rec.Host.Access.CgroupParent
+	if parent == "" || other == "" && s.opt.Userns {
+		return ""
+	}
+	return "/" + strings.Trim(parent, "/") + "/" + rec.ID
 }

@@ -63,6 +63,10 @@ func (s *Store) spec(rec Record, n nets, root *rootfs.Root, target string) (*spe
 	if err := s.enforceable(h.Resources); err != nil {
 		return nil, err
 	}
+	resources, err := s.limits(h.Resources)
+	if err != nil {
+		return nil, err
+	}
 	args := slices.Concat(c.Entrypoint, c.Cmd)
 	if h.Init {
 		args = append([]string{initPath, "--"}, args...)
@@ -77,7 +81,7 @@ func (s *Store) spec(rec Record, n nets, root *rootfs.Root, target string) (*spe
 		RootPath: target, ReadOnly: h.ReadonlyRootfs, Hostname: c.Hostname, Domainname: c.Domainname, Mounts: mounts,
 		HostNetwork: n.host, NetworkPath: n.sandbox.Path(), Seccomp: !h.Privileged, Privileged: h.Privileged,
 		Rootless: s.opt.Userns, SingleID: s.opt.SingleID, ShmSize: h.ShmSize,
-		Resources: s.limits(h.Resources), CgroupPath: cgroupPath(rec.ID), Annotations: h.Access.Annotations,
+		Resources: resources, CgroupPath: cgroupPath(rec.ID), Annotations: h.Access.Annotations,
 	})
 	if err != nil {
 		return nil, err

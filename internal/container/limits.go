@@ -10,5 +10,5 @@ func Limits(r Resources, userns bool) (*specs.LinuxResources, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.limits(r), nil
+	return s.limits(r)
 }

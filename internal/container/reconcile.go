@@ -112,12 +112,16 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 
 // noteGroups writes down where the runtime makes the container's control groups, for whoever has to clear away after us: that depends
 // on which process starts it.
-func (s *Store) noteGroups(id string) error {
-	dirs, err := cgroup.Machine().Made(id, cgroupPath(id))
+func (s *Store) noteGroups(rec Record) error {
+	told := cgroupPath(rec.ID)
+	if parent := s.cgroupBelow(rec, told); parent != "" {
+		told = parent
+	}
+	dirs, err := cgroup.Machine().Made(rec.ID, told)
 	if err != nil {
 		return nil // no groups, or none that can be told
 	}
-	return os.WriteFile(s.groupsFile(id), []byte(strings.Join(dirs, "\n")), 0o600)
+	return os.WriteFile(s.groupsFile(rec.ID), []byte(strings.Join(dirs, "\n")), 0o600)
 }
 
 func (s *Store) groupsFile(id string) string { return filepath.Join(s.RunDir(id), "groups") }

@@ -3,6 +3,7 @@ package container
 import (
 	"fmt"
 	"os"
+	"reflect"
 	goruntime "runtime"
 	"strconv"
 	"strings"
@@ -28,6 +29,18 @@ type Resources struct {
 	// PidsLimit is the number of processes and threads; zero and negative values lift the limit, nil says nothing.
 	PidsLimit   *int64 `json:",omitempty"`
 	BlkioWeight uint16 `json:",omitempty"` // 10 to 1000
+	// Block I/O of single devices: weights, bytes and operations a second.
+	BlkioWeightDevice []DeviceLimit `json:",omitempty"`
+	DeviceReadBps     []DeviceLimit `json:",omitempty"`
+	DeviceWriteBps    []DeviceLimit `json:",omitempty"`
+	DeviceReadIOps    []DeviceLimit `json:",omitempty"`
+	DeviceWriteIOps   []DeviceLimit `json:",omitempty"`
+	// Of version 1 of control groups only: how readily its memory is swapped, 0 to 100, nil says nothing; whether it stands still
+	// instead of being killed when its memory is used up; microseconds of real-time scheduling in each period.
+	MemorySwappiness   *int64 `json:",omitempty"`
+	OOMKillDisable     bool   `json:",omitempty"`
+	CPURealtimePeriod  int64  `json:",omitempty"`
+	CPURealtimeRuntime int64  `json:",omitempty"`
 }
 
 const (
@@ -44,6 +57,9 @@ func (r Resources) check() error {
 	}
 	if why == "" && r.BlkioWeight != 0 && (r.BlkioWeight < 10 || r.BlkioWeight > 1000) {
 		why = "range of the block I/O weight is from 10 to 1000"
+	}
+	if n := r.MemorySwappiness; why == "" && n != nil && (*n < 0 || *n > 100) {
+		why = fmt.Sprintf("invalid value: %d, valid memory swappiness range is 0-100", *n)
 	}
 	if why != "" {
 		return fmt.Errorf("%s: %w", why, errdef.ErrInvalid)
@@ -87,6 +103,10 @@ func (r Resources) cpuFault() string {
 		return "the CPU period can not be less than 1ms (1000) or larger than 1s (1000000)"
 	case r.CPUQuota > 0 && r.CPUQuota < 1000:
 		return "the CPU quota can not be less than 1ms (1000)"
+	case r.CPURealtimePeriod < 0 || r.CPURealtimeRuntime < 0:
+		return "the real-time period and runtime are numbers of microseconds"
+	case r.CPURealtimePeriod != 0 && r.CPURealtimeRuntime > r.CPURealtimePeriod:
+		return "cpu real-time runtime cannot be higher than cpu real-time period"
 	}
 	return ""
 }
@@ -144,11 +164,7 @@ func parseSet(list string) (map[int]bool, error) {
 }
 
 // equal compares what the limits say.
-func (r Resources) equal(o Resources) bool {
-	pids := (r.PidsLimit == nil) == (o.PidsLimit == nil) && (r.PidsLimit == nil || *r.PidsLimit == *o.PidsLimit)
-	r.PidsLimit, o.PidsLimit = nil, nil
-	return pids && r == o
-}
+func (r Resources) equal(o Resources) bool { return reflect.DeepEqual(r, o) }
 
 // needs lists what the machine must be able to enforce. That swap is limited to docker's default is none of the user's
 // wishes: where it cannot be, the memory limit holds alone.
@@ -165,6 +181,11 @@ func (r Resources) needs() []cgroup.Limit {
 	add(r.CpusetCpus != "" || r.CpusetMems != "", cgroup.CPUSet)
 	add(r.PidsLimit != nil && *r.PidsLimit > 0, cgroup.Pids)
 	add(r.BlkioWeight > 0, cgroup.BlockWeight)
+	add(len(r.BlkioWeightDevice) > 0, cgroup.DeviceWeight)
+	add(len(r.DeviceReadBps)+len(r.DeviceWriteBps)+len(r.DeviceReadIOps)+len(r.DeviceWriteIOps) > 0, cgroup.DeviceRate)
+	add(r.MemorySwappiness != nil, cgroup.Swappiness)
+	add(r.OOMKillDisable, cgroup.OOMDisable)
+	add(r.CPURealtimePeriod > 0 || r.CPURealtimeRuntime > 0, cgroup.RealTime)
 	return needs
 }
 
@@ -199,12 +220,13 @@ func (s *Store) complete(r Resources) (Resources, error) {
 }
 
 // limits gives the limits in the runtime's words, nil when there are none.
-func (s *Store) limits(r Resources) *specs.LinuxResources {
-	if r == (Resources{}) {
-		return nil
+func (s *Store) limits(r Resources) (*specs.LinuxResources, error) {
+	if r.equal(Resources{}) {
+		return nil, nil
 	}
 	swap := cgroup.Machine().Check(cgroup.Swap, s.opt.Userns) == nil
-	return &specs.LinuxResources{Memory: r.memory(swap), CPU: r.cpu(), Pids: r.pids(), BlockIO: r.blockIO()}
+	io, err := r.blockIO()
+	return &specs.LinuxResources{Memory: r.memory(swap), CPU: r.cpu(), Pids: r.pids(), BlockIO: io}, err
 }
 
 func (r Resources) memory(swap bool) *specs.LinuxMemory {
@@ -212,6 +234,13 @@ func (r Resources) memory(swap bool) *specs.LinuxMemory {
 	m.Limit, m.Reservation = set(r.Memory), set(r.MemoryReservation)
 	if swap && r.Memory > 0 {
 		m.Swap = set(r.MemorySwap)
+	}
+	if r.MemorySwappiness != nil {
+		n := uint64(*r.MemorySwappiness)
+		m.Swappiness = &n
+	}
+	if r.OOMKillDisable {
+		m.DisableOOMKiller = &r.OOMKillDisable
 	}
 	if m == (specs.LinuxMemory{}) {
 		return nil
@@ -233,6 +262,11 @@ func (r Resources) cpu() *specs.LinuxCPU {
 	if period > 0 {
 		c.Period = &period
 	}
+	if r.CPURealtimePeriod > 0 {
+		rt := uint64(r.CPURealtimePeriod)
+		c.RealtimePeriod = &rt
+	}
+	c.RealtimeRuntime = set(r.CPURealtimeRuntime)
 	if c == (specs.LinuxCPU{}) {
 		return nil
 	}
@@ -248,13 +282,6 @@ func (r Resources) pids() *specs.LinuxPids {
 		limit = -1
 	}
 	return &specs.LinuxPids{Limit: &limit}
-}
-
-func (r Resources) blockIO() *specs.LinuxBlockIO {
-	if r.BlkioWeight == 0 {
-		return nil
-	}
-	return &specs.LinuxBlockIO{Weight: &r.BlkioWeight}
 }
 
 // set is the value for the runtime: nil for what was not set.

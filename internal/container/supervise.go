@@ -68,7 +68,7 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 
 // inMounts runs start in the private mount namespace in which the container's tree and bundle stand.
 func (v *supervision) inMounts(start func(bundle string) error) error {
-	if err := v.s.noteGroups(v.rec.ID); err != nil {
+	if err := v.s.noteGroups(v.rec); err != nil {
 		return engineFailed(err)
 	}
 	return v.s.opt.Rootfs.Private(func() error {

@@ -42,7 +42,7 @@ func (s *Store) update(ctx context.Context, rec Record, u Change) error {
 			}
 			cur.Host.Restart = *u.Restart
 		}
-		if u.Resources == (Resources{}) {
+		if u.Resources.equal(Resources{}) {
 			return s.put(cur)
 		}
 		r, err := cur.Host.Resources.with(u.Resources)
@@ -66,7 +66,11 @@ func (s *Store) apply(ctx context.Context, rec Record) error {
 	if _, err := cgroup.Machine().Of(rec.State.Pid, rec.ID); err != nil {
 		return fmt.Errorf("%w: %w", err, errdef.ErrUnsupported)
 	}
-	return s.runtime(rec).Update(ctx, rec.ID, s.limits(rec.Host.Resources))
+	limits, err := s.limits(rec.Host.Resources)
+	if err != nil {
+		return err
+	}
+	return s.runtime(rec).Update(ctx, rec.ID, limits)
 }
 
 // with gives r with what u sets, by docker's rules.
@@ -93,5 +97,7 @@ func (r Resources) with(u Resources) (Resources, error) {
 	r.CpusetMems = cmp.Or(u.CpusetMems, r.CpusetMems)
 	r.PidsLimit = cmp.Or(u.PidsLimit, r.PidsLimit)
 	r.BlkioWeight = cmp.Or(u.BlkioWeight, r.BlkioWeight)
+	r.CPURealtimePeriod = cmp.Or(u.CPURealtimePeriod, r.CPURealtimePeriod)
+	r.CPURealtimeRuntime = cmp.Or(u.CPURealtimeRuntime, r.CPURealtimeRuntime)
 	return r, nil
 }

@@ -197,10 +197,28 @@ func (s *Store) seatIn(ctx context.Context, n Network, o Owner, a Attachment, in
 	if at := n.Options[optBindingIPv4]; at != "" {
 		e.PublishAt, _ = netip.ParseAddr(at) // it was checked before
 	}
+	if e.LinkLocal, err = linkLocal(a.LinkLocal); err != nil {
+		return e, err
+	}
 	if err := e.choose(n, a, taken); err != nil {
 		return e, err
 	}
 	return e, s.writeEndpoint(e)
+}
+
+// linkLocal gives addresses of the link's own ranges with these.
+func linkLocal(addrs []netip.Addr) (list []netip.Prefix, err error) {
+	for _, a := range addrs {
+		if !a.IsLinkLocalUnicast() {
+			return nil, &wordedError{fmt.Sprintf("invalid link-local IP address: %s is in neither 169.254.0.0/16 nor fe80::/10", a), errdef.ErrInvalid}
+		}
+		bits := 16
+		if a.Is6() {
+			bits = 64
+		}
+		list = append(list, netip.PrefixFrom(a, bits))
+	}
+	return list, nil
 }
 
 // choose fills in the addresses.

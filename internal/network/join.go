@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -95,12 +96,12 @@ func (e Endpoint) setUp() error {
 	if err != nil {
 		return err
 	}
-	if e.IPv6.IsValid() {
+	if e.IPv6.IsValid() || slices.ContainsFunc(e.LinkLocal, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
 		if err := setting("ipv6/conf/"+e.Interface+"/disable_ipv6", "0"); err != nil {
 			return err
 		}
 	}
-	for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
+	for _, p := range append([]netip.Prefix{e.IPv4, e.IPv6}, e.LinkLocal...) {
 		if p.IsValid() {
 			if err := rt.AddrAdd(link, linkAddr(p)); err != nil {
 				return fmt.Errorf("address %s: %w", p, classify(err))

@@ -79,6 +79,8 @@ type Attachment struct {
 	IPv4 netip.Addr `json:",omitzero"`
 	IPv6 netip.Addr `json:",omitzero"`
 	MAC  string     `json:",omitempty"`
+	// LinkLocal are more addresses, of the link's own ranges.
+	LinkLocal []netip.Addr `json:",omitempty"`
 }
 
 // Owner is who is in networks: a container, or a step of a build.
@@ -97,6 +99,8 @@ type Endpoint struct {
 	Aliases   []string     `json:",omitempty"`
 	IPv4      netip.Prefix `json:",omitzero"`
 	IPv6      netip.Prefix `json:",omitzero"`
+	// LinkLocal are addresses that the container asked for beside these.
+	LinkLocal []netip.Prefix `json:",omitempty"`
 	// Gateway4 and Gateway6 lead out; both are zero in a network without a way out.
 	Gateway4 netip.Addr `json:",omitzero"`
 	Gateway6 netip.Addr `json:",omitzero"`

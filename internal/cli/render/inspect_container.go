@@ -122,6 +122,28 @@ type HostConfig struct {
 	CpusetCpus        string
 	CpusetMems        string
 	MemoryReservation int64
+
+	BlkioWeightDevice    []WeightDevice
+	BlkioDeviceReadBps   []ThrottleDevice
+	BlkioDeviceWriteBps  []ThrottleDevice
+	BlkioDeviceReadIOps  []ThrottleDevice
+	BlkioDeviceWriteIOps []ThrottleDevice
+	CPURealtimePeriod    int64 `json:"CpuRealtimePeriod"`
+	CPURealtimeRuntime   int64 `json:"CpuRealtimeRuntime"`
+	MemorySwappiness     *int64
+	OomKillDisable       *bool
+}
+
+// WeightDevice is a weight of block I/O for one device, ThrottleDevice a rate.
+type WeightDevice struct {
+	Path   string
+	Weight uint64
+}
+
+// ThrottleDevice is a rate of block I/O for one device.
+type ThrottleDevice struct {
+	Path string
+	Rate uint64
 }
 
 // LogConfig says how a container's output is kept.
