@@ -61,14 +61,16 @@ func imageRows(cmd *cobra.Command, e *engine.Engine, filters []string, noTrunc b
 	if err != nil {
 		return nil, usageError{err}
 	}
-	images, listed := e.Images().List(ctx)
+	images, listed := e.Images().Brief(ctx)
+	images = filter.Apply(images)
+	sizes, err := e.Images().Sizes(images)
+	if err != nil {
+		return nil, err
+	}
 	var rows []render.ImageRow
 	now := time.Now()
-	for _, img := range filter.Apply(images) {
-		size, err := e.Images().Size(img)
-		if err != nil {
-			return nil, err
-		}
+	for i, img := range images {
+		size := sizes[i]
 		row := render.ImageRow{
 			ID: render.ID(img.ID.String(), noTrunc), CreatedAt: render.Stamp(created(img)), CreatedSince: render.Ago(created(img), now),
 			Size: render.HumanSizePrecision(size, 3), VirtualSize: render.HumanSizePrecision(size, 3),

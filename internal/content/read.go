@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"strata/internal/atomicfile"
 	"strata/internal/errdef"
 	"strata/internal/oci"
 )
@@ -17,29 +18,17 @@ import (
 // ReadAll gives the blob's bytes, verified: errdef.ErrLimit when it has more than limit, errdef.ErrCorrupt when they are
 // not what the digest says.
 func (s *Store) ReadAll(d digest.Digest, limit int64) ([]byte, error) {
-	r, size, err := s.Open(d)
-	if err != nil {
+	if _, err := oci.ParseDigest(string(d)); err != nil {
 		return nil, err
 	}
-	defer r.Close()
-	if size > limit {
-		return nil, fmt.Errorf("blob %s of %d bytes (at most %d): %w", d, size, limit, errdef.ErrLimit)
+	data, _, err := atomicfile.Read(s.path(d), limit)
+	if err != nil {
+		return nil, s.missing(d, err)
 	}
-	// The file may grow under a reader only by damage; the bound holds all the same.
-	data := make([]byte, 0, size+1)
-	for {
-		n, err := r.Read(data[len(data):cap(data)])
-		data = data[:len(data)+n]
-		if err == io.EOF {
-			return data, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(data) == cap(data) {
-			return nil, fmt.Errorf("blob %s: more bytes than its %d: %w", d, size, errdef.ErrCorrupt)
-		}
+	if got := digest.FromBytes(data); got != d {
+		return nil, fmt.Errorf("blob %s: its bytes have digest %s: %w", d, got, errdef.ErrCorrupt)
 	}
+	return data, nil
 }
 
 // Open gives a reader that verifies: instead of io.EOF its last Read gives errdef.ErrCorrupt when the bytes are not what

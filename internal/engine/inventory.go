@@ -14,6 +14,7 @@ import (
 	"strata/internal/image"
 	"strata/internal/layer"
 	"strata/internal/oci"
+	"strata/internal/parallel"
 )
 
 // inventory is what the store has at one moment, and who needs what of it.
@@ -196,12 +197,18 @@ func (v *inventory) size(m layer.Meta) (int64, error) {
 
 // sizes is what each layer takes on the disk.
 func (v *inventory) sizes() (map[oci.DiffID]int64, error) {
-	for _, m := range v.layers {
-		if _, err := v.size(m); err != nil {
-			return nil, err
-		}
+	if len(v.measured) == len(v.layers) {
+		return v.measured, nil
 	}
-	return v.measured, nil
+	all := make([]int64, len(v.layers))
+	err := parallel.Each(len(v.layers), func(i int) (err error) {
+		all[i], err = v.e.layers.Usage(v.layers[i])
+		return err
+	})
+	for i, m := range v.layers {
+		v.measured[m.DiffID] = all[i]
+	}
+	return v.measured, err
 }
 
 // named is what each layer and each blob takes on the disk, by the names of the sweep.

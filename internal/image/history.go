@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"strata/internal/oci"
+	"strata/internal/parallel"
 )
 
 // HistoryRow is one row of `history`, as docker shows it.
@@ -59,7 +60,16 @@ func (s *Store) History(img Image) ([]HistoryRow, error) {
 	return rows, nil
 }
 
-// Size is what the image's layers take on the disk, in bytes, whether shared with other images or not.
+// Sizes is [Store.Size] of many images, read side by side.
+func (s *Store) Sizes(images []Image) ([]int64, error) {
+	sizes := make([]int64, len(images))
+	return sizes, parallel.Each(len(images), func(i int) (err error) {
+		sizes[i], err = s.Size(images[i])
+		return err
+	})
+}
+
+// Size is what the files of the image's layers have, in bytes, whether shared with other images or not.
 func (s *Store) Size(img Image) (int64, error) {
 	var sum int64
 	for _, l := range img.DiffIDs() {

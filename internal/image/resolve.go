@@ -15,6 +15,7 @@ import (
 
 	"strata/internal/errdef"
 	"strata/internal/oci"
+	"strata/internal/parallel"
 	"strata/internal/reference"
 )
 
@@ -204,28 +205,46 @@ func (s *Store) List(_ context.Context) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.list(tags)
+	return s.list(tags, s.readKey)
 }
 
-func (s *Store) list(tags map[string]Tag) ([]Image, error) {
+// Brief is List without the manifests, which few lists need.
+func (s *Store) Brief(_ context.Context) ([]Image, error) {
+	tags, err := s.Tags.All()
+	if err != nil {
+		return nil, err
+	}
+	return s.list(tags, func(key string) (Image, error) {
+		rec, err := s.Images.Get(key)
+		if err != nil {
+			return Image{}, err
+		}
+		return s.readConfig(rec)
+	})
+}
+
+func (s *Store) list(tags map[string]Tag, read func(key string) (Image, error)) ([]Image, error) {
 	names := namesByImage(tags)
 	keys, err := s.Images.Keys()
 	if err != nil {
 		return nil, err
 	}
+	images, errs := make([]Image, len(keys)), make([]error, len(keys))
+	_ = parallel.Each(len(keys), func(i int) error { // each has an error of its own
+		images[i], errs[i] = read(keys[i])
+		return nil
+	})
 	var list []Image
 	var failed []error
-	for _, k := range keys {
-		img, err := s.readKey(k)
-		if errors.Is(err, errdef.ErrNotFound) {
-			continue // removed since Keys
+	for i, img := range images {
+		switch {
+		case errors.Is(errs[i], errdef.ErrNotFound): // removed since Keys
+		case errs[i] != nil:
+			failed = append(failed, errs[i])
+		default:
+			img.Tags = names[img.ID]
+			list = append(list, img)
 		}
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		img.Tags = names[img.ID]
-		list = append(list, img)
 	}
 	slices.SortFunc(list, func(a, b Image) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))

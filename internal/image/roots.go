@@ -72,7 +72,7 @@ func (s *Store) Snapshot(_ context.Context) (*Snapshot, error) {
 			v.indexes[t.Image] = append(v.indexes[t.Image], t)
 		}
 	}
-	v.Images, err = s.list(tags)
+	v.Images, err = s.list(tags, s.readKey)
 	return v, err
 }
 

@@ -124,6 +124,21 @@ func (s *Store) Get(_ context.Context, id digest.Digest) (Image, error) {
 
 // read completes rec with its documents.
 func (s *Store) read(rec Record) (Image, error) {
+	img, err := s.readConfig(rec)
+	if err != nil {
+		return img, err
+	}
+	if img.RawManifest, err = s.document(rec, "manifest", rec.Manifest.Digest, oci.MaxManifest); err != nil {
+		return img, err
+	}
+	if img.Manifest, err = oci.ParseManifest(img.RawManifest); err != nil {
+		return img, broken(rec.ID, err)
+	}
+	return img, nil
+}
+
+// readConfig completes rec with its config alone.
+func (s *Store) readConfig(rec Record) (Image, error) {
 	img := Image{Record: rec}
 	for _, d := range []digest.Digest{rec.ID, rec.Manifest.Digest} {
 		if _, err := oci.ParseDigest(string(d)); err != nil {
@@ -136,13 +151,6 @@ func (s *Store) read(rec Record) (Image, error) {
 	}
 	img.RawConfig = raw
 	if img.Config, err = oci.ParseImage(raw); err != nil {
-		return img, broken(rec.ID, err)
-	}
-	if raw, err = s.document(rec, "manifest", rec.Manifest.Digest, oci.MaxManifest); err != nil {
-		return img, err
-	}
-	img.RawManifest = raw
-	if img.Manifest, err = oci.ParseManifest(raw); err != nil {
 		return img, broken(rec.ID, err)
 	}
 	return img, nil

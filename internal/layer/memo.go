@@ -28,18 +28,24 @@ type recordFile struct {
 	size, mtime, ctime int64
 }
 
+func fileOf(st unix.Stat_t) recordFile {
+	return recordFile{st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
+}
+
 // read gives the record at path, of the layer id.
 func (m *memo) read(id oci.DiffID, path string) (Meta, error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		return Meta{}, &fs.PathError{Op: "lstat", Path: path, Err: err}
-	}
-	file := recordFile{st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
 	m.mu.Lock()
 	r, ok := m.known[id]
 	m.mu.Unlock()
-	if !ok || r.file != file {
-		meta, err := readMeta(path)
+	if ok {
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return Meta{}, &fs.PathError{Op: "lstat", Path: path, Err: err}
+		}
+		ok = r.file == fileOf(st)
+	}
+	if !ok {
+		meta, file, err := readRecord(path)
 		if err != nil {
 			return Meta{}, err
 		}

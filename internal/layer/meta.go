@@ -3,7 +3,6 @@ package layer
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -51,19 +50,32 @@ type Blob struct {
 }
 
 func readMeta(path string) (Meta, error) {
-	raw, err := os.ReadFile(path)
+	m, _, err := readRecord(path)
+	return m, err
+}
+
+// maxMeta bounds a layer's record: the directories that no entry describes are the most of it.
+const maxMeta = 1 << 30
+
+// readRecord also gives what the file is that the record was read of.
+func readRecord(path string) (Meta, recordFile, error) {
+	raw, st, err := atomicfile.Read(path, maxMeta)
 	if err != nil {
-		return Meta{}, err
+		return Meta{}, recordFile{}, err
 	}
-	var m Meta
+	file := fileOf(st)
 	raw, err = atomicfile.Unstamp(raw)
 	if err != nil {
-		return Meta{}, fmt.Errorf("%s: %w", metaName, err)
+		return Meta{}, file, fmt.Errorf("%s: %w", metaName, err)
+	}
+	m, ok := scanMeta(raw)
+	if ok {
+		return m, file, nil
 	}
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return Meta{}, fmt.Errorf("%s: %w: %w", metaName, errdef.ErrCorrupt, err)
+		return Meta{}, file, fmt.Errorf("%s: %w: %w", metaName, errdef.ErrCorrupt, err)
 	}
-	return m, nil
+	return m, file, nil
 }
 
 func writeMeta(path string, m Meta) error {

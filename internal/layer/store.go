@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"strata/internal/atomicfile"
 	"strata/internal/errdef"
 	"strata/internal/oci"
+	"strata/internal/parallel"
 )
 
 // Options say how layers lie on this machine's disk.
@@ -187,27 +189,43 @@ func (s *Store) Walk(fn func(Meta) error) error {
 	if err != nil {
 		return fmt.Errorf("layer store: %w", err)
 	}
-	for _, e := range entries {
-		id, err := oci.ParseDiffID("sha256:" + e.Name())
-		if err != nil || !e.IsDir() {
-			continue
-		}
-		m, err := s.records.read(id, s.path(id, metaName))
-		if err != nil || m.DiffID != id {
-			fi, err := os.Lstat(s.path(id))
-			if errors.Is(err, fs.ErrNotExist) {
-				continue // removed meanwhile
-			}
-			if err != nil {
-				return fmt.Errorf("layer %s: %w", id, err)
-			}
-			m = Meta{DiffID: id, Created: fi.ModTime()}
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool {
+		_, err := oci.ParseDiffID("sha256:" + e.Name())
+		return err != nil || !e.IsDir()
+	})
+	all := make([]Meta, len(entries))
+	err = parallel.Each(len(entries), func(i int) (err error) {
+		all[i], err = s.left(oci.DiffID("sha256:" + entries[i].Name()))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if m.DiffID == "" {
+			continue // removed meanwhile
 		}
 		if err := fn(m); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// left is what is known of a layer for [Store.Walk]; the zero Meta when it is gone.
+func (s *Store) left(id oci.DiffID) (Meta, error) {
+	m, err := s.records.read(id, s.path(id, metaName))
+	if err == nil && m.DiffID == id {
+		return m, nil
+	}
+	fi, err := os.Lstat(s.path(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Meta{}, nil
+	}
+	if err != nil {
+		return Meta{}, fmt.Errorf("layer %s: %w", id, err)
+	}
+	return Meta{DiffID: id, Created: fi.ModTime()}, nil
 }
 
 // Trash renames the layer into the directory trash, which is on the same file system.

@@ -15,9 +15,13 @@ import (
 
 	"strata/internal/atomicfile"
 	"strata/internal/errdef"
+	"strata/internal/parallel"
 )
 
 const suffix = ".json"
+
+// maxRecord bounds a record in memory: no record that strata writes comes near it.
+const maxRecord = 64 << 20
 
 // Dir is a directory of records of one kind: <dir>/<escaped key>.json.
 // A key is any non-empty text of at most 200 bytes when escaped as a URL path segment.
@@ -57,7 +61,7 @@ func (d *Dir[T]) Get(key string) (T, error) {
 	if err != nil {
 		return v, err
 	}
-	raw, err := os.ReadFile(file)
+	raw, _, err := atomicfile.Read(file, maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return v, fmt.Errorf("%s %q: %w", d.noun, key, errdef.ErrNotFound)
 	}
@@ -262,16 +266,23 @@ func (d *Dir[T]) All() (map[string]T, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make(map[string]T, len(keys))
-	for _, key := range keys {
-		v, err := d.Get(key)
+	values, there := make([]T, len(keys)), make([]bool, len(keys))
+	err = parallel.Each(len(keys), func(i int) error {
+		v, err := d.Get(keys[i])
 		if errors.Is(err, errdef.ErrNotFound) {
-			continue
+			return nil
 		}
-		if err != nil {
-			return nil, err
+		values[i], there[i] = v, true
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]T, len(keys))
+	for i, key := range keys {
+		if there[i] {
+			all[key] = values[i]
 		}
-		all[key] = v
 	}
 	return all, nil
 }

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/klauspost/compress/gzip"
@@ -27,60 +26,12 @@ const floor = "floor"
 // bottom is the floor as an engine; what it does stands in the rows.
 func (b *bed) bottom(context.Context) (*engine, error) { return &engine{path: "sh"}, nil }
 
-// layerRows are about how layers come, lie and go.
+// layerRows are about how layers come and are shown.
 func layerRows() []workload {
 	return []workload{
 		pulled("pull of one layer of 170 MB, gzip", "gzip", 1, 1.5),
 		pulled("pull of one layer of 170 MB, zstd", "zstd", 1, 2),
 		pulled("pull of ten layers of 17 MB, gzip", "gzip", 10, 2),
-		{
-			name: "rmi of 100,000 files", limits: []limit{{most: 50 * time.Millisecond}}, rounds: 3, cold: true,
-			prepare: heap,
-			do: func(b *bed, e *engine) *task {
-				if e != b.strata() {
-					return nil
-				}
-				return &task{
-					before: func(ctx context.Context, _ int) error { return e.run(ctx, "import", b.dir+"/heap.tar", "bench/heap") },
-					run:    func(ctx context.Context) error { return e.run(ctx, "rmi", "bench/heap") },
-				}
-			},
-		},
-		{
-			name: "save of 245 MB", limits: []limit{{than: floor, ratio: 2}}, rounds: 5,
-			prepare: bulky,
-			do: func(b *bed, e *engine) *task {
-				out := b.dir + "/out.tar"
-				switch e.name {
-				case floor:
-					return &task{run: func(context.Context) error { return copySum(out, b.dir+"/bulk.tar") }}
-				case b.strata().name:
-					return &task{run: func(ctx context.Context) error { return e.run(ctx, "save", "-o", out, "bench/bulk") }}
-				}
-				return nil
-			},
-		},
-		{
-			name: "load of 245 MB", limits: []limit{{than: floor, ratio: 2}}, rounds: 5, cold: true,
-			prepare: bulky,
-			do: func(b *bed, e *engine) *task {
-				switch e.name {
-				case floor:
-					return &task{run: func(context.Context) error { return copySum(b.dir+"/in.tar", b.dir+"/bulk.tar") }}
-				case b.strata().name:
-					return &task{
-						before: func(ctx context.Context, _ int) error {
-							if err := e.run(ctx, "save", "-o", b.dir+"/saved.tar", "bench/bulk"); err != nil {
-								return err
-							}
-							return e.run(ctx, "rmi", "bench/bulk")
-						},
-						run: func(ctx context.Context) error { return e.run(ctx, "load", "-i", b.dir+"/saved.tar") },
-					}
-				}
-				return nil
-			},
-		},
 		{
 			name: "16 × run --rm IMG true at once", limits: []limit{{than: bareRuntime, ratio: 1.5}}, rounds: 5,
 			do: func(b *bed, e *engine) *task {
@@ -268,47 +219,5 @@ func inflate(to, from string) error {
 	if errors.Is(err, zstd.ErrMagicMismatch) { // a manifest or a config
 		return nil
 	}
-	return err
-}
-
-// heap makes a tar of 100,000 small files.
-func heap(ctx context.Context, b *bed) error {
-	dir := b.context("heap")
-	for i := range 100 {
-		if err := grow(filepath.Join(dir, fmt.Sprintf("d%d", i)), 1000, 100); err != nil {
-			return err
-		}
-	}
-	return exec.CommandContext(ctx, "tar", "-C", dir, "-cf", b.dir+"/heap.tar", ".").Run()
-}
-
-// bulky imports an image of 245 MB.
-func bulky(ctx context.Context, b *bed) error {
-	if _, err := os.Stat(b.dir + "/bulk.tar"); err == nil {
-		return nil
-	}
-	dir := b.context("bulk")
-	if err := tree(dir, 245_000_000); err != nil {
-		return err
-	}
-	if err := exec.CommandContext(ctx, "tar", "-C", dir, "-cf", b.dir+"/bulk.tar", ".").Run(); err != nil {
-		return err
-	}
-	return b.strata().run(ctx, "import", b.dir+"/bulk.tar", "bench/bulk")
-}
-
-// copySum is the floor of a save and a load: cat into a file, and sha256.
-func copySum(to, from string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	_, err = io.Copy(io.MultiWriter(out, sha256.New()), in)
 	return err
 }

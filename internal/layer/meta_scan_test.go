@@ -1,0 +1,50 @@
+package layer
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"strata/internal/oci"
+)
+
+// FuzzScanMeta holds that what the short way takes the general decoder takes, too, and to the same record.
+func FuzzScanMeta(f *testing.F) {
+	m := Meta{DiffID: oci.DiffID("sha256:" + strings.Repeat("ab", 32)), Size: 2048, Disk: 4608, Entries: 1, Tree: 8192, Form: formDir, Root: true, BootID: "x", Sealed: true,
+		Created: time.Date(2024, 1, 2, 3, 4, 5, 6, time.UTC)}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if got, ok := scanMeta(append(raw, '\n')); !ok || !cmp.Equal(got, m) {
+		f.Fatalf("%v %+v", ok, got)
+	}
+	m.Implicit = []string{"a"}
+	more, err := json.Marshal(m)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if _, ok := scanMeta(more); ok {
+		f.Fatal("took a record that it does not know")
+	}
+	f.Add(raw)
+	f.Add(more)
+	f.Add([]byte(`{"size":01}`))
+	f.Add([]byte(`{"size":1,"size":2,"form":"\u0061"}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got, ok := scanMeta(raw)
+		if !ok {
+			return
+		}
+		var want Meta
+		if err := json.Unmarshal(raw, &want); err != nil {
+			t.Fatalf("took %q, which is none: %v", raw, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q: %s", raw, diff)
+		}
+	})
+}
