@@ -13,7 +13,7 @@ const (
 	farAddr = "10.99.0.2:5000" // the registry by way of the bad link
 
 	farLayers    = 8
-	farLayerSize = 32 << 20
+	farLayerSize = 8 << 20
 	// farTime bounds one pull over the bad link.
 	farTime = 10 * time.Minute
 

@@ -75,8 +75,8 @@ func raise(name string) error {
 	if err := netlink.LinkSetMTU(dev, linkMTU); err != nil {
 		return err
 	}
-	// Linux' own choice; this machine's may be one that does not mind lost packets.
-	if err := os.WriteFile("/proc/sys/net/ipv4/tcp_congestion_control", []byte("cubic"), 0); err != nil {
+	// This machine's choice may be one that does not mind lost packets; of others, only this one is allowed to all.
+	if err := os.WriteFile("/proc/sys/net/ipv4/tcp_congestion_control", []byte("reno"), 0); err != nil {
 		return err
 	}
 	addr, err := netlink.ParseAddr(nearEnd)
