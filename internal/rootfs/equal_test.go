@@ -68,17 +68,26 @@ func TestEqualTrees(t *testing.T) {
 		n = 20
 	}
 	gen := rapid.Custom(func(t *rapid.T) [][]byte { return drawStack(t) })
+	refused := 0
 	for i := range n {
 		stack := gen.Example(i)
 		all := slices.Clone(forms)
 		for k := range each { // by turns, where not all of them
 			all = append(all, drivers[(i+k)%len(drivers)])
 		}
-		if err := compareForms(t, all, stack, root); err != nil {
+		err := compareForms(t, all, stack, root)
+		if errors.Is(err, errFuse) {
+			refused++
+			continue
+		}
+		if err != nil {
 			t.Fatalf("stack %d of %s=%d: %v", i, stacksEnv, n, err)
 		}
 	}
-	t.Logf("%d stacks, each the same tree %d ways", n, len(forms)+each+1)
+	t.Logf("%d stacks, each the same tree %d ways; fuse-overlayfs could not list %d", n, len(forms)+each+1, refused)
+	if refused > 3+n/100 {
+		t.Errorf("fuse-overlayfs listed too few")
+	}
 }
 
 type form struct {
@@ -88,6 +97,10 @@ type form struct {
 	// apart: the names of one file are shown as files of equal content, as fuse-overlayfs does.
 	apart bool
 }
+
+// errFuse says that fuse-overlayfs could not list a tree: version 1.10 answers a few of them with ENOMEM. The
+// forms before it were compared.
+var errFuse = errors.New("fuse-overlayfs is out of memory")
 
 // linked is what describe says of a further name of a file.
 var linked = regexp.MustCompile(` = [^ ]+`)
@@ -162,6 +175,9 @@ func compareForms(t *testing.T, forms []form, stack [][]byte, dir string) error 
 			}
 			return errors.Join(err, f.stacks.Unmount(m))
 		})
+		if f.apart && errors.Is(err, unix.ENOMEM) {
+			return errors.Join(errFuse, os.Remove(target))
+		}
 		if err := errors.Join(err, os.Remove(target)); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
