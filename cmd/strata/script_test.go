@@ -136,6 +136,7 @@ func runScripts(t *testing.T, dir string, b *bed) {
 			"fileserver": fileServer,
 			"website":    startWebsite,
 			"flip":       flip,
+			"dnslog":     dnsLog,
 		},
 	})
 }
@@ -221,6 +222,51 @@ func tftpd(ts *testscript.TestScript, neg bool, args []string) {
 			if n > 1 && buf[1] == 1 { // a request to read
 				c.WriteToUDP(append([]byte{0, 3, 0, 1}, args[2]...), from)
 			}
+		}
+	}()
+}
+
+// dnsLog ADDRESS FILE: a name server at port 53 of this machine's own address, over UDP and TCP, that writes the names that it is asked for
+// into FILE and answers nothing. It puts the address into the environment.
+func dnsLog(ts *testscript.TestScript, neg bool, args []string) {
+	addr := net.JoinHostPort(machineAddress(), "53")
+	ts.Setenv(args[0], machineAddress())
+	log, err := os.Create(ts.MkAbs(args[1]))
+	ts.Check(err)
+	packets, err := net.ListenPacket("udp4", addr)
+	ts.Check(err)
+	streams, err := net.Listen("tcp4", addr)
+	ts.Check(err)
+	ts.Defer(func() { packets.Close(); streams.Close(); log.Close() })
+	note := func(p []byte) { // a name's labels have their lengths before them
+		fmt.Fprintln(log, strings.Map(func(r rune) rune {
+			if r < '-' {
+				return '.'
+			}
+			return r
+		}, string(p)))
+	}
+	go func() {
+		buf := make([]byte, 65536)
+		for {
+			n, _, err := packets.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			note(buf[:n])
+		}
+	}()
+	go func() {
+		for {
+			c, err := streams.Accept()
+			if err != nil {
+				return
+			}
+			buf := make([]byte, 4096)
+			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			n, _ := c.Read(buf)
+			note(buf[:n])
+			c.Close()
 		}
 	}()
 }
