@@ -110,9 +110,8 @@ func (f *networkFlags) firstNetwork(list *[]network.Attachment, own bool) error 
 	if first.LinkLocal, err = parseLinkLocal(f.linkLocal); err != nil {
 		return err
 	}
-	given := len(f.aliases) > 0 || len(f.linkLocal) > 0 || f.ip != "" || f.ip6 != "" || f.mac != ""
 	switch {
-	case !given:
+	case !f.givenApart():
 		return nil
 	case !own:
 		return fmt.Errorf("conflicting options: an address or an alias and the network mode %s: %w", (*list)[0].Network, errdef.ErrInvalid)
@@ -122,7 +121,7 @@ func (f *networkFlags) firstNetwork(list *[]network.Attachment, own bool) error 
 		return nil
 	}
 	a := &(*list)[0]
-	if len(a.Aliases) > 0 && len(f.aliases) > 0 || a.IPv4.IsValid() && f.ip != "" || a.IPv6.IsValid() && f.ip6 != "" || a.MAC != "" && f.mac != "" {
+	if f.givenTwice(*a) {
 		return fmt.Errorf("conflicting options: cannot give an address or an alias both in --network and by a flag of its own: %w", errdef.ErrInvalid)
 	}
 	a.Aliases = append(a.Aliases, f.aliases...)
@@ -137,6 +136,16 @@ func (f *networkFlags) firstNetwork(list *[]network.Attachment, own bool) error 
 		a.MAC = first.MAC
 	}
 	return nil
+}
+
+// givenApart reports whether any of the flags that are about the first network is there.
+func (f *networkFlags) givenApart() bool {
+	return len(f.aliases) > 0 || len(f.linkLocal) > 0 || f.ip != "" || f.ip6 != "" || f.mac != ""
+}
+
+// givenTwice reports whether one of them says what --network said already.
+func (f *networkFlags) givenTwice(a network.Attachment) bool {
+	return len(a.Aliases) > 0 && len(f.aliases) > 0 || a.IPv4.IsValid() && f.ip != "" || a.IPv6.IsValid() && f.ip6 != "" || a.MAC != "" && f.mac != ""
 }
 
 // parseNetwork reads docker's two forms of --network: a name, or name=…,alias=…,ip=…,ip6=…,mac-address=….

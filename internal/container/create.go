@@ -377,7 +377,7 @@ func (s *Store) forget(ctx context.Context, rec Record, volumes bool) error {
 			return err
 		}
 	}
-	s.emptyRunDir(rec.ID)            // without the record nobody would know what it belongs to
+	s.emptyRunDir(rec.ID, "")        // without the record nobody would know what it belongs to
 	ctx = context.WithoutCancel(ctx) // an interrupted caller is not to leave half a container
 	// Under the record's lock: who is changing it must not bring it back.
 	err := s.records.Locked(ctx, rec.ID, func() error { return s.records.Delete(rec.ID) })

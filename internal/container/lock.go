@@ -84,18 +84,18 @@ func (c *claim) release(v verdict) error {
 	if _, err := c.file.File().WriteAt(raw, 0); err != nil {
 		return err
 	}
-	c.s.emptyRunDir(c.id)
+	c.s.emptyRunDir(c.id, endName)
 	// The lock's name goes while it is held: whoever waits for it notices and starts anew.
 	err = os.Remove(c.s.lockPath(c.id))
 	os.Remove(c.s.RunDir(c.id))
 	return errors.Join(err, c.file.Unlock())
 }
 
-// emptyRunDir removes what is in the run directory but the lock, which the caller holds.
-func (s *Store) emptyRunDir(id string) {
+// emptyRunDir removes what is in the run directory but the lock, which the caller holds, and a file of the name keep.
+func (s *Store) emptyRunDir(id, keep string) {
 	entries, _ := os.ReadDir(s.RunDir(id))
 	for _, e := range entries {
-		if e.Name() != "lock" {
+		if e.Name() != "lock" && e.Name() != keep {
 			os.RemoveAll(filepath.Join(s.RunDir(id), e.Name()))
 		}
 	}

@@ -98,6 +98,10 @@ func (s *Store) killFrozen(ctx context.Context, rec Record) error {
 
 // setStatus changes from into to, if the container is still in from: its supervisor may have recorded the end meanwhile.
 func (s *Store) setStatus(ctx context.Context, id string, from, to Status) error {
+	// Without the lock first: where nothing can be written there is mostly nothing to write either.
+	if rec, err := s.records.Get(id); err != nil || rec.State.Status != from {
+		return err
+	}
 	return s.records.Locked(ctx, id, func() error {
 		rec, err := s.records.Get(id)
 		if err != nil || rec.State.Status != from {

@@ -76,6 +76,10 @@ func (s *Store) bringInOrder(ctx context.Context, id string) (Record, error) {
 
 // bury ends what a killed supervisor left and records it. The caller holds the lock.
 func (s *Store) bury(ctx context.Context, rec *Record) error {
+	if end, ok := s.keptEnd(rec.ID); ok { // it was no killed one
+		rec.State = end
+		return s.putEnd(ctx, *rec)
+	}
 	st := &rec.State
 	rebooted := st.Supervised() && st.BootID != "" && st.BootID != bootID()
 	if err := errors.Join(s.killFrozen(ctx, *rec), killLeftover(ctx, *st)); err != nil {

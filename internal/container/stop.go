@@ -33,7 +33,7 @@ func (s *Store) Stop(ctx context.Context, rec Record, o StopOptions) error {
 		return nil
 	}
 	if !o.Return {
-		if err := s.halt(ctx, rec); err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		if err := s.halt(ctx, rec); err != nil && !errors.Is(err, errdef.ErrNotFound) && !takesNothing(err) {
 			return err
 		}
 	}

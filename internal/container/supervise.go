@@ -2,10 +2,14 @@ package container
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"strata/internal/atomicfile"
 	"strata/internal/cgroup"
@@ -197,12 +201,44 @@ func (v *supervision) tidy(ctx context.Context, failure error) error {
 }
 
 // putEnd publishes the final record without waiting for the disk; names and limits changed meanwhile by others are kept. It
-// does so also when ctx has ended: nobody else knows the end.
+// does so also when ctx has ended: nobody else knows the end. When the disk takes nothing, the end is kept in the run directory, until
+// somebody who looks at the container can publish it.
 func (s *Store) putEnd(ctx context.Context, rec Record) error {
-	return s.records.Locked(context.WithoutCancel(ctx), rec.ID, func() error {
+	err := s.records.Locked(context.WithoutCancel(ctx), rec.ID, func() error {
 		s.mergeOthers(&rec)
 		return s.records.PutVolatile(rec.ID, rec)
 	})
+	if takesNothing(err) {
+		return s.keepEnd(rec)
+	}
+	if err == nil {
+		os.Remove(s.endFile(rec.ID)) // mostly there is none
+	}
+	return err
+}
+
+// takesNothing reports whether an error is that of a file system on which nothing can be written just now.
+func takesNothing(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
+}
+
+// endName is the name, in a run directory, of a state that the disk did not take.
+const endName = "end.json"
+
+func (s *Store) endFile(id string) string { return filepath.Join(s.RunDir(id), endName) }
+
+func (s *Store) keepEnd(rec Record) error {
+	raw, err := json.Marshal(rec.State)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(s.endFile(rec.ID), raw, 0o600)
+}
+
+// keptEnd gives the state in which the container's last supervisor left it, if the disk did not take it.
+func (s *Store) keptEnd(id string) (st State, ok bool) {
+	raw, err := os.ReadFile(s.endFile(id))
+	return st, err == nil && json.Unmarshal(raw, &st) == nil
 }
 
 // sync flushes the record to the disk, if it is still there.
