@@ -24,6 +24,9 @@ type bed struct {
 	options  options
 	engines  []*engine // strata is the first
 	dockerd  *exec.Cmd
+	bridged  *exec.Cmd // a dockerd with networks
+	lands    map[*engine]*land
+	plain    plain
 	buildkit *buildkit.Daemon
 	registry *httptest.Server // on loopback, where BuildKit's bases come from
 	// distribution is the registry of pulls and pushes.
@@ -139,6 +142,10 @@ func dockerBuild(bu building, flags ...string) []string {
 
 // close ends the daemons and the containers. The directory goes with the process outside.
 func (b *bed) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	defer cancel()
+	b.clearPlain(ctx)
+	b.clearNetworks(ctx)
 	stop(b.dockerd)
 	stop(b.distribution)
 	b.buildkit.Stop()
@@ -151,8 +158,6 @@ func (b *bed) close() {
 		}
 	}
 	if len(b.engines) > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
 		_ = b.strata().run(ctx, "rm", "-f", "idle") // mostly not there any more
 	}
 }

@@ -14,6 +14,7 @@ import (
 type engine struct {
 	name   string
 	path   string
+	dir    string // where it is started; "" is here
 	global []string
 	env    []string
 	// buildArgs and startArgs are the engine's words for the work that engines have in common, nil where it cannot do it.
@@ -34,7 +35,7 @@ type building struct {
 // run runs one command of the engine.
 func (e *engine) run(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, e.path, append(append([]string{}, e.global...), args...)...)
-	cmd.Env = append(os.Environ(), e.env...)
+	cmd.Env, cmd.Dir = append(os.Environ(), e.env...), e.dir
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
