@@ -48,6 +48,7 @@ func serve(w *wire) error {
 	o := newOutlet()
 	s.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(s, 0, maxOpening, o.stream).HandlePacket)
 	s.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(s, o.datagram).HandlePacket)
+	s.SetTransportProtocolHandler(icmp.ProtocolNumber4, func(_ stack.TransportEndpointID, pkt *stack.PacketBuffer) bool { return o.echo(s, pkt) })
 	return attach(s, link)
 }
 

@@ -112,9 +112,5 @@ func wayOut(name string, s *network.Store) Check {
 	if err != nil {
 		return warn(name, err.Error(), errdef.Hint(err))
 	}
-	detail := "containers have networks of their own; " + way.Name + " leads out of them"
-	if way.Instead != nil {
-		detail += ", since " + way.Instead.Error()
-	}
-	return ok(name, detail)
+	return ok(name, "containers have networks of their own; "+way.Name+" leads out of them")
 }

@@ -70,7 +70,7 @@ func allowed() map[string][]string {
 	for _, p := range []string{"libcontainer", "libcontainer/configs", "libcontainer/nsenter", "libcontainer/seccomp", "libcontainer/specconv"} {
 		exceptions["github.com/opencontainers/runc/"+p] = []string{"cmd/strata-step"}
 	}
-	for _, p := range []string{"tcpip", "tcpip/adapters/gonet", "tcpip/header", "tcpip/link/fdbased", "tcpip/network/arp", "tcpip/network/ipv4", "tcpip/network/ipv6",
+	for _, p := range []string{"buffer", "tcpip", "tcpip/checksum", "tcpip/adapters/gonet", "tcpip/header", "tcpip/link/fdbased", "tcpip/network/arp", "tcpip/network/ipv4", "tcpip/network/ipv6",
 		"tcpip/stack", "tcpip/transport/icmp", "tcpip/transport/tcp", "tcpip/transport/udp", "waiter"} {
 		exceptions["gvisor.dev/gvisor/pkg/"+p] = []string{"cmd/strata-net"}
 	}

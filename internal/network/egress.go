@@ -19,35 +19,31 @@ import (
 	"strata/internal/errdef"
 )
 
-// What leads out of a plain user's networks is a program that makes connections in his name, so it takes no rights: pasta, where it is
-// installed and may have a TAP device, else strata-net, which needs neither. One is enough for all networks of a store. It is known
-// by a file with its pid, and is started by the first container that finds it missing. Pasta stays until the store's networks are
-// cleared away, strata-net goes soon after the last container.
+// What leads out of a plain user's networks is a program that makes connections in his name, so it takes no rights: strata-net, or where
+// that is missing pasta, if it is installed and may have a TAP device (docs/adr/0005-way-out.md). One is enough for all networks of a
+// store. It is known by a file with its pid, and is started by the first container that finds it missing. Pasta stays until the store's
+// networks are cleared away, strata-net goes soon after the last container.
 
-// WayOut is how a plain user's containers get out.
+// WayOut is the program by which a plain user's containers get out.
 type WayOut struct {
-	Name string // pasta or strata-net
+	Name string // strata-net or pasta
 	Path string
-	// Instead says why it is not pasta, if it is not.
-	Instead error
 }
 
 // WayOut finds the program that leads, or would lead, out of a plain user's networks.
 func (s *Store) WayOut() (WayOut, error) {
+	if s.opt.Helper != "" {
+		return WayOut{"strata-net", s.opt.Helper}, nil
+	}
+	const instead = "make bin/strata-net   (beside the program or in ../libexec/strata); --network host and --network none work without"
 	path, err := exec.LookPath("pasta")
 	if err != nil {
-		err = errdef.WithHint(errors.New("pasta is not installed"), "sudo apt-get install passt   (Fedora: sudo dnf install passt)")
-	} else if tun := unix.Access("/dev/net/tun", unix.R_OK|unix.W_OK); tun != nil {
-		err = errdef.WithHint(fmt.Errorf("pasta may not use /dev/net/tun: %w", tun), "sudo chmod 666 /dev/net/tun")
+		return WayOut{}, errdef.WithHint(fmt.Errorf("strata-net is not beside the program, and pasta is not installed: %w", errdef.ErrUnavailable), instead)
 	}
-	switch {
-	case err == nil:
-		return WayOut{"pasta", path, nil}, nil
-	case s.opt.Helper != "":
-		return WayOut{"strata-net", s.opt.Helper, err}, nil
+	if err := unix.Access("/dev/net/tun", unix.R_OK|unix.W_OK); err != nil {
+		return WayOut{}, errdef.WithHint(fmt.Errorf("strata-net is not beside the program, and pasta may not use /dev/net/tun: %w", classify(err)), instead)
 	}
-	return WayOut{}, errdef.WithHint(fmt.Errorf("%w, and strata-net is not beside the program: %w", err, errdef.ErrUnavailable),
-		errdef.Hint(err)+", or make bin/strata-net; --network host or --network none work without")
+	return WayOut{"pasta", path}, nil
 }
 
 // egress makes sure that something leads out of the ground. A machine without a way out itself has networks all the same. It is to be

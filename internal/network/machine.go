@@ -106,8 +106,14 @@ func bridgeMAC(id string) net.HardwareAddr {
 	return mac
 }
 
+// groundMTU is that of networks which a plain user has: their packets end in a program, strata-net's or pasta's are as large.
+const groundMTU = 65520
+
 // mtu is that of the way out, if there is one.
 func (k *kernel) mtu() int {
+	if k.s.opt.Userns {
+		return groundMTU
+	}
 	routes, err := k.rt.RouteList(nil, netlink.FAMILY_V4)
 	if err != nil {
 		return 0

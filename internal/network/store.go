@@ -31,7 +31,7 @@ type Options struct {
 	Default bool
 	// Userns says that we run in strata's own user namespace: bridges stand in a network namespace of it then.
 	Userns bool
-	// Helper is the path of strata-net, which leads out of a plain user's networks where pasta cannot; "" where there is none.
+	// Helper is the path of strata-net, which leads out of a plain user's networks; "" where there is none, and pasta has to.
 	Helper string
 	// Pools gives what subnets of networks are taken from that name none; nil, or none, are docker's usual ones.
 	Pools func() ([]AddressPool, error)
