@@ -103,6 +103,7 @@ func (b *bed) addStrata(ctx context.Context, path string) error {
 			return dockerBuild(bu, "-q", "--network", "host")
 		},
 		startArgs: dockerRun,
+		networks:  true,
 	}
 	b.engines = append(b.engines, e)
 	for _, args := range [][]string{

@@ -20,6 +20,8 @@ type engine struct {
 	// buildArgs and startArgs are the engine's words for the work that engines have in common, nil where it cannot do it.
 	buildArgs func(building) []string
 	startArgs func(args ...string) []string
+	// networks: it has docker's commands for containers, and a default bridge.
+	networks bool
 	// peak is the most memory that a process of the engine's has had since it was set to zero, in bytes. What a daemon has
 	// is not in it.
 	peak int64

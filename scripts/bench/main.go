@@ -9,7 +9,7 @@
 //
 // # Adding a row
 //
-// The rows stand in the files named for their theme: start.go, build.go, copy.go, layer.go, store.go, transfer.go, badline.go, memory.go, network.go, plain.go. A row is a [workload]: its
+// The rows stand in the files named for their theme: start.go, build.go, copy.go, layer.go, store.go, transfer.go, badline.go, containers.go, memory.go, network.go, plain.go. A row is a [workload]: its
 // name, its limits, what is prepared once, and what each engine does, which is one of
 //
 //   - do: times. It gives the [task] of an engine, or nil where the engine has no part in the row. What a round needs
@@ -79,7 +79,7 @@ func main() {
 // rows are all rows, in the order of the table.
 func rows() []workload {
 	var all []workload
-	for _, theme := range []func() []workload{startRows, buildRows, copyRows, layerRows, storeRows, transferRows, badLineRows, memoryRows, networkRows, plainRows} {
+	for _, theme := range []func() []workload{startRows, buildRows, copyRows, layerRows, storeRows, transferRows, badLineRows, containerRows, memoryRows, networkRows, plainRows} {
 		all = append(all, theme()...)
 	}
 	return all

@@ -35,11 +35,11 @@ func idleShim(ctx context.Context, b *bed) (int64, error) {
 		return 0, err
 	}
 	time.Sleep(2 * time.Second)
-	n, err := shimMemory(b.dir)
+	all, err := b.shims("VmRSS")
 	if err != nil {
 		return 0, err
 	}
-	return n, b.strata().run(ctx, "rm", "-f", "idle")
+	return all[0], b.strata().run(ctx, "rm", "-f", "idle")
 }
 
 // largeBuild is the most that any process of a build of large files has resident.
@@ -84,27 +84,30 @@ func writeRandom(name string, seed byte, size int64) error {
 	return err
 }
 
-// shimMemory finds the process that stands by the container of the bed in dir and gives its resident bytes.
-func shimMemory(dir string) (int64, error) {
+// shims gives a line of /proc/PID/status, in bytes, of each process that stands by a container of the bed's.
+func (b *bed) shims(line string) (all []int64, err error) {
 	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	for _, p := range procs {
 		raw, err := os.ReadFile(p)
-		if err != nil || !strings.HasPrefix(string(raw), "strata-shim") || !strings.Contains(string(raw), dir) {
+		if err != nil || !strings.HasPrefix(string(raw), "strata-shim") || !strings.Contains(string(raw), b.dir) {
 			continue
 		}
 		status, err := os.ReadFile(filepath.Join(filepath.Dir(p), "status"))
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		for line := range strings.Lines(string(status)) {
+		for text := range strings.Lines(string(status)) {
 			var kb int64
-			if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kb); n == 1 {
-				return kb << 10, nil
+			if n, _ := fmt.Sscanf(text, line+": %d kB", &kb); n == 1 {
+				all = append(all, kb<<10)
 			}
 		}
 	}
-	return 0, fmt.Errorf("no shim of %s is running", dir)
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no shim of %s is running", b.dir)
+	}
+	return all, nil
 }

@@ -108,7 +108,7 @@ func (b *bed) podman(ctx context.Context) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.path, e.startArgs = path, dockerRun
+	e.path, e.startArgs, e.networks = path, dockerRun, true
 	return e, e.run(ctx, "import", b.base(), "docker.io/bench/base:latest")
 }
 
@@ -154,10 +154,24 @@ func (b *bed) podman5(ctx context.Context) (*engine, error) {
 	return e, e.run(ctx, "import", b.base(), "docker.io/bench/base:latest")
 }
 
+// hide shows an empty directory in memory in the place of one in which engines keep what they know of this machine's networks.
+func (b *bed) hide(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil || os.Geteuid() != 0 {
+		return err
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
+		return fmt.Errorf("mount %s: %w", dir, err)
+	}
+	return nil
+}
+
 // containers is podman or buildah with its store in the directory store.
 func (b *bed) containers(store string) (*engine, error) {
 	conf := b.dir + "/containers.conf"
-	if err := os.WriteFile(conf, []byte(podmanConf), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte(podmanConf+"[network]\nnetwork_config_dir = \""+b.dir+"/cni\"\n"), 0o644); err != nil {
+		return nil, err
+	}
+	if err := b.hide("/var/lib/cni"); err != nil {
 		return nil, err
 	}
 	return &engine{
@@ -167,7 +181,7 @@ func (b *bed) containers(store string) (*engine, error) {
 	}, nil
 }
 
-// docker is a dockerd of the bed's own, without networks.
+// docker is a dockerd of the bed's own, with its networks in the bed's namespace.
 func (b *bed) docker(ctx context.Context) (*engine, error) {
 	daemon, err := exec.LookPath("dockerd")
 	if err != nil {
@@ -186,7 +200,7 @@ func (b *bed) docker(ctx context.Context) (*engine, error) {
 	}
 	defer log.Close()
 	b.dockerd = exec.Command(daemon, "--data-root", b.dir+"/docker", "--exec-root", b.run+"/docker", "-H", socket,
-		"-p", b.dir+"/dockerd.pid", "--iptables=false", "--bridge=none", "--insecure-registry", farAddr)
+		"-p", b.dir+"/dockerd.pid", "--insecure-registry", farAddr)
 	b.dockerd.Stdout, b.dockerd.Stderr = log, log
 	if err := b.dockerd.Start(); err != nil {
 		return nil, err
@@ -195,6 +209,7 @@ func (b *bed) docker(ctx context.Context) (*engine, error) {
 		path: client, global: []string{"-H", socket}, env: []string{"DOCKER_BUILDKIT=0"},
 		buildArgs: func(bu building) []string { return dockerBuild(bu, "--network", "host") },
 		startArgs: dockerRun,
+		networks:  true,
 	}
 	for range 100 {
 		if err = e.run(ctx, "info"); err == nil {
