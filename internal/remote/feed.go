@@ -85,6 +85,20 @@ type localReader struct {
 	at, size int64
 }
 
+// skip passes over the first n bytes.
+func (r *localReader) skip(n int64) error {
+	s, ok := r.ReadCloser.(Skipper)
+	if !ok || n == 0 {
+		_, err := io.CopyN(io.Discard, r, n)
+		return err
+	}
+	if err := s.Skip(n); err != nil {
+		return &localError{err}
+	}
+	r.at = n
+	return nil
+}
+
 func (r *localReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	r.at += int64(n)

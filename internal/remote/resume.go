@@ -12,14 +12,14 @@ import (
 	"strata/internal/reference"
 )
 
-// Whole opens a blob as [Client.Blob] does from its start, and goes on where the connection broke.
-func (c *Client) Whole(ctx context.Context, ref reference.Ref, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	body, err := c.Blob(ctx, ref, desc, 0)
+// Whole opens a blob as [Client.Blob] does, and goes on where the connection broke.
+func (c *Client) Whole(ctx context.Context, ref reference.Ref, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	body, err := c.Blob(ctx, ref, desc, offset)
 	if err != nil {
 		return nil, err
 	}
 	reopen := func(at int64) (io.ReadCloser, error) { return c.Blob(ctx, ref, desc, at) }
-	return &resumer{ctx: ctx, body: body, reopen: reopen, pause: c.pause}, nil
+	return &resumer{ctx: ctx, body: body, reopen: reopen, at: offset, pause: c.pause}, nil
 }
 
 // resumer reads on from a new connection when one breaks.

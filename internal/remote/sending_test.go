@@ -126,6 +126,16 @@ type note struct{ place string }
 func (n *note) Last() string            { return n.place }
 func (n *note) Note(place string) error { n.place = place; return nil }
 
+// skipper is a Skipper of bytes in memory.
+type skipper struct{ *bytes.Reader }
+
+func (s skipper) Skip(n int64) error {
+	_, err := s.Seek(n, io.SeekStart)
+	return err
+}
+
+func (skipper) Close() error { return nil }
+
 // TestUploadGoesOn breaks uploads three times and counts what is sent.
 func TestUploadGoesOn(t *testing.T) {
 	blob := random(16 << 20)
@@ -145,6 +155,9 @@ func TestUploadGoesOn(t *testing.T) {
 		for how, put := range map[string]func(c *Client, host string) error{
 			"put": func(c *Client, host string) error {
 				return c.PutBlob(t.Context(), parse(t, host+"/app"), descriptor(blob), opener(blob))
+			},
+			"put, skipping": func(c *Client, host string) error {
+				return c.PutBlob(t.Context(), parse(t, host+"/app"), descriptor(blob), func() (io.ReadCloser, error) { return skipper{bytes.NewReader(blob)}, nil })
 			},
 			"stream": func(c *Client, host string) error {
 				d, n, err := c.StreamBlob(t.Context(), parse(t, host+"/app"), func(w io.Writer) error { _, err := w.Write(blob); return err })

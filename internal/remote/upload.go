@@ -120,7 +120,10 @@ func (e *endpoint) location(resp *http.Response) (*url.URL, error) {
 	return at, nil
 }
 
-// PutBlob uploads a blob whose digest is known. open is called anew for each try.
+// Skipper is a reader of a blob that need not read what the registry has already. Skip is called once, before any Read.
+type Skipper interface{ Skip(n int64) error }
+
+// PutBlob uploads a blob whose digest is known. open is called anew for each try; what it gives may be a [Skipper].
 func (c *Client) PutBlob(ctx context.Context, ref reference.Ref, desc ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
 	u := &sending{c: c, ref: ref, s: c.takeOffer(upload{ref.Name(), desc.Digest})}
 	return u.run(ctx, func(s *session, from int64) error {
@@ -133,7 +136,7 @@ func (c *Client) PutBlob(ctx context.Context, ref reference.Ref, desc ocispec.De
 				return nil, &localError{err}
 			}
 			local := &localReader{ReadCloser: r, blob: string(desc.Digest), size: desc.Size}
-			if _, err := io.CopyN(io.Discard, local, from); err != nil {
+			if err := local.skip(from); err != nil {
 				r.Close()
 				return nil, err
 			}

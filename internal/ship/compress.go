@@ -58,7 +58,7 @@ func (c *copier) compress(ctx context.Context, to Compressor, l ocispec.Descript
 	out := ocispec.Descriptor{MediaType: l.MediaType + layer.MediaSuffix(c.o.Compression)}
 	err := c.carry(ctx, l, func(task *progress.Task) (there bool, err error) {
 		out.Digest, out.Size, err = to.PutStream(ctx, func(w io.Writer) error {
-			r, err := c.open(ctx, l, task)
+			r, err := c.open(ctx, l, task, &places{})
 			if err != nil {
 				return err
 			}

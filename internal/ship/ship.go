@@ -21,12 +21,18 @@ type Source interface {
 	Referrers(ctx context.Context, d digest.Digest) ([]ocispec.Descriptor, error)
 }
 
+// Ranger is a source that can open a blob in its middle.
+type Ranger interface {
+	BlobFrom(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error)
+}
+
 // Target is a place to write one image to. Its methods are safe for concurrent use.
 type Target interface {
 	// HasDocument and HasBlob report whether the target has it, with all that it leads to. No is always a right answer.
 	HasDocument(ctx context.Context, desc ocispec.Descriptor) (bool, error)
 	HasBlob(ctx context.Context, desc ocispec.Descriptor) (bool, error)
-	// PutBlob writes a blob. open may be called again; what it gives is verified when it is read to its end.
+	// PutBlob writes a blob. open may be called again; what it gives is verified when it is read to its end, and may be a
+	// [remote.Skipper].
 	PutBlob(ctx context.Context, desc ocispec.Descriptor, open func() (io.ReadCloser, error)) error
 	// PutDocument writes a document whose parts are there.
 	PutDocument(ctx context.Context, doc oci.Document, role oci.Role) error

@@ -151,7 +151,8 @@ func (c *copier) blob(ctx context.Context, desc ocispec.Descriptor) error {
 			if there, err = c.to.HasBlob(ctx, desc); there || err != nil {
 				return there, err
 			}
-			return false, c.to.PutBlob(ctx, desc, func() (io.ReadCloser, error) { return c.open(ctx, desc, task) })
+			known := &places{}
+			return false, c.to.PutBlob(ctx, desc, func() (io.ReadCloser, error) { return c.open(ctx, desc, task, known) })
 		})
 	})
 }
@@ -180,11 +181,16 @@ func (c *copier) carry(ctx context.Context, desc ocispec.Descriptor, transfer fu
 	})
 }
 
-// open gives a blob's bytes; an end that is not the right one is an error.
-func (c *copier) open(ctx context.Context, desc ocispec.Descriptor, task *progress.Task) (io.ReadCloser, error) {
-	r, err := c.from.Blob(ctx, desc)
+// open gives a blob's bytes; an end that is not the right one is an error. known is what earlier readers of it found out.
+func (c *copier) open(ctx context.Context, desc ocispec.Descriptor, task *progress.Task, known *places) (io.ReadCloser, error) {
+	v := &verified{desc: desc, hash: digest.SHA256.Hash(), task: task}
+	if ranger, ok := c.from.(Ranger); ok {
+		return &skipping{verified: v, known: known, open: func(at int64) (io.ReadCloser, error) { return ranger.BlobFrom(ctx, desc, at) }}, nil
+	}
+	var err error
+	v.r, err = c.from.Blob(ctx, desc)
 	if err != nil {
 		return nil, err
 	}
-	return &verified{r: r, desc: desc, hash: digest.SHA256.Hash(), task: task}, nil
+	return v, nil
 }

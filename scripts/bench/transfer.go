@@ -54,7 +54,7 @@ func transferRows() []workload {
 			name: "push a fresh layer of 245 MB, gzip", limits: beside(0.6, "podman", "podman 5"),
 			rounds: 5, cold: true, prepare: pushable,
 			do: func(b *bed, e *engine) *task {
-				return e.moving(b.emptyRegistry, e.moves("push", pushed))
+				return e.afresh(e.moving(b.emptyRegistry, e.moves("push", pushed)))
 			},
 		},
 		{
@@ -77,7 +77,7 @@ func transferRows() []workload {
 				if flags == nil {
 					return nil
 				}
-				return e.moving(b.emptyRegistry, e.moves("push", pushed, flags...))
+				return e.afresh(e.moving(b.emptyRegistry, e.moves("push", pushed, flags...)))
 			},
 		},
 	}
@@ -101,6 +101,19 @@ func (e *engine) moving(before func(context.Context, int) error, args []string) 
 		return nil
 	}
 	return &task{before: before, run: func(ctx context.Context) error { return e.run(ctx, args...) }}
+}
+
+// afresh is a push for which nothing is kept of earlier ones.
+func (e *engine) afresh(t *task) *task {
+	if t == nil {
+		return nil
+	}
+	return &task{before: t.before, run: func(ctx context.Context) error {
+		usual := e.env
+		e.env = append(e.env[:len(e.env):len(e.env)], "STRATA_BLOB_CACHE_MAX=0")
+		defer func() { e.env = usual }()
+		return t.run(ctx)
+	}}
 }
 
 // forget removes an image that the engine may have.

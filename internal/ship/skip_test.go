@@ -1,0 +1,142 @@
+package ship_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"strata/internal/errdef"
+	"strata/internal/oci"
+	"strata/internal/remote"
+	"strata/internal/ship"
+)
+
+// brokenTarget is a place whose uploads break at each of its cuts, and go on there.
+type brokenTarget struct {
+	cuts []int64
+	got  map[digest.Digest][]byte
+}
+
+func (*brokenTarget) HasDocument(context.Context, ocispec.Descriptor) (bool, error) {
+	return false, nil
+}
+func (*brokenTarget) HasBlob(context.Context, ocispec.Descriptor) (bool, error) { return false, nil }
+func (*brokenTarget) PutDocument(context.Context, oci.Document, oci.Role) error { return nil }
+func (b *brokenTarget) PutBlob(_ context.Context, desc ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
+	var got []byte
+	for _, cut := range append(b.cuts, desc.Size) {
+		r, err := open()
+		if err != nil {
+			return err
+		}
+		if len(got) > 0 {
+			if err := r.(remote.Skipper).Skip(int64(len(got))); err != nil {
+				return errors.Join(err, r.Close())
+			}
+		}
+		more := io.Reader(r) // to its end
+		if cut < desc.Size {
+			more = io.LimitReader(r, cut-int64(len(got)))
+		}
+		part, err := io.ReadAll(more)
+		if err = errors.Join(err, r.Close()); err != nil {
+			return err
+		}
+		got = append(got, part...)
+	}
+	b.got[desc.Digest] = got
+	return nil
+}
+
+// TestUploadThatGoesOn copies to a place where the upload breaks: of the source that is fetched which was not sent yet, and the whole
+// is verified all the same.
+func TestUploadThatGoesOn(t *testing.T) {
+	blob := make([]byte, 24<<20)
+	_, _ = rand.NewChaCha8([32]byte{5}).Read(blob)
+	var asked sync.Map // the first byte of each range
+	var forge atomic.Bool
+	host := serve(t, true, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, string(digest.FromBytes(blob))) {
+				first, _, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("Range"), "bytes="), "-")
+				asked.Store(first, nil)
+				if forge.Load() && first != "" {
+					w = forger{w}
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	c := client(t)
+	ref := parse(t, host+"/app:1")
+	put := func(data []byte, mediaType string) ocispec.Descriptor {
+		desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+		if err := c.PutBlob(t.Context(), ref, desc, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }); err != nil {
+			t.Fatal(err)
+		}
+		return desc
+	}
+	raw, err := oci.Marshal(ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		Config: put([]byte("{}"), "application/vnd.example.config"), Layers: []ocispec.Descriptor{put(blob, "application/vnd.example.data")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.PutManifest(t.Context(), ref, ocispec.MediaTypeImageManifest, raw); err != nil {
+		t.Fatal(err)
+	}
+
+	to := &brokenTarget{cuts: []int64{7<<20 + 5, 7<<20 + 6, 19 << 20}, got: map[digest.Digest][]byte{}}
+	if _, err := ship.Copy(t.Context(), ship.NewRepository(c, ref), small{to}, ship.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(to.got[digest.FromBytes(blob)], blob) {
+		t.Error("other bytes arrived")
+	}
+	var first []int64
+	asked.Range(func(k, _ any) bool {
+		n, _ := strconv.ParseInt(k.(string), 10, 64) // the start, without a range, is 0
+		first = append(first, n)
+		return true
+	})
+	slices.Sort(first)
+	for i, want := range []int64{0, 7 << 20, 19 << 20} {
+		if len(first) != 3 || first[i] > want+5 || first[i] < want-2<<20 {
+			t.Errorf("asked for the blob from %d on", first)
+			break
+		}
+	}
+	forge.Store(true)
+	if _, err := ship.Copy(t.Context(), ship.NewRepository(c, ref), small{to}, ship.Options{}); !errors.Is(err, errdef.ErrCorrupt) {
+		t.Errorf("other bytes after a break: %v", err)
+	}
+}
+
+// small is a target where only large blobs break.
+type small struct{ *brokenTarget }
+
+func (s small) PutBlob(ctx context.Context, desc ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
+	if desc.Size < 1<<20 {
+		return (&brokenTarget{got: s.got}).PutBlob(ctx, desc, open)
+	}
+	return s.brokenTarget.PutBlob(ctx, desc, open)
+}
+
+// forger changes the last byte of each piece.
+type forger struct{ http.ResponseWriter }
+
+func (w forger) Write(p []byte) (int, error) {
+	return w.ResponseWriter.Write(append(bytes.Clone(p[:len(p)-1]), ^p[len(p)-1]))
+}
