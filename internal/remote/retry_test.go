@@ -19,17 +19,20 @@ import (
 	"strata/internal/errdef"
 )
 
-// TestStorm has a registry that refuses two requests of three for being too many, at random, most with a time to wait: pulls
-// and pushes get through.
+// TestStorm has a registry that refuses two requests of three for being too many, at random, most with a time to wait, but none more
+// than four times in a row: pulls and pushes get through.
 func TestStorm(t *testing.T) {
 	var mu sync.Mutex
 	random1 := rand.New(rand.NewPCG(1, 2))
-	next, refused := plainRegistry(), 0
+	next, refused, inRow := plainRegistry(), 0, map[string]int{}
 	host := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
-		no, after := random1.IntN(3) > 0, random1.IntN(4) > 0
-		if no {
+		request := r.Method + r.URL.String() + r.Header.Get("Range")
+		no, after := random1.IntN(3) > 0 && inRow[request] < 4, random1.IntN(4) > 0
+		if inRow[request]++; no {
 			refused++
+		} else {
+			inRow[request] = 0
 		}
 		mu.Unlock()
 		if no {
