@@ -7,7 +7,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"strata/internal/cgroup"
 	"strata/internal/record"
 	"strata/internal/runtime"
 )
@@ -52,18 +55,29 @@ func (e *Engine) clearDead(ctx context.Context) error {
 // clearRun ends the build steps that a killed process left in dir and removes it.
 func (e *Engine) clearRun(ctx context.Context, dir string) error {
 	state := stepState(dir)
-	containers, err := os.ReadDir(state)
-	if err == nil && len(containers) > 0 {
+	if ids := stepIDs(dir, state); len(ids) > 0 {
 		if r, err := e.findRuntime(); err == nil {
 			own := runtime.Runtime{Path: r.Path, State: state}
-			for _, c := range containers {
-				if c.IsDir() {
-					_ = own.Delete(ctx, c.Name(), true) // half made ones have nothing that runs
-				}
+			for _, id := range ids {
+				groups, _ := cgroup.Machine().Made(id, "")
+				_ = own.Clear(ctx, id, groups) // half made ones have nothing that runs
 			}
 		}
 	}
 	return os.RemoveAll(dir)
+}
+
+// stepIDs are the containers of steps of which there is a bundle in dir, or which the runtime that has its state there knows.
+func stepIDs(dir, state string) (ids []string) {
+	for _, place := range []string{dir, state} {
+		entries, _ := os.ReadDir(place)
+		for _, e := range entries {
+			if e.IsDir() && strings.HasPrefix(e.Name(), "build-") && !slices.Contains(ids, e.Name()) {
+				ids = append(ids, e.Name())
+			}
+		}
+	}
+	return ids
 }
 
 // stepState is where the runtime keeps what it knows of a build's steps.
