@@ -39,6 +39,10 @@ type Options struct {
 
 // Available says why containers cannot have networks of their own here, if so.
 func (s *Store) Available() error {
+	var st unix.Statfs_t
+	if err := unix.Statfs("/proc/sys", &st); err == nil && st.Flags&unix.ST_RDONLY != 0 {
+		return fmt.Errorf("/proc/sys is read-only, as in a container without privileges: %w", errdef.ErrDenied)
+	}
 	if s.opt.Userns {
 		_, err := s.WayOut()
 		return err
