@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 
 	"strata/internal/config"
@@ -40,10 +39,13 @@ func (e *Engine) transfer() (Transfer, error) {
 	return t, err
 }
 
-// layersAtOnce is how many layers are on their way at a time: some travel, which on a bad line each does slowly, while others are
-// compressed or unpacked. Each takes memory.
+// usualLayers is how many layers are on their way at a time: some travel, which on a bad line each does slowly, while others are
+// compressed or unpacked. Each takes up to twenty megabytes of memory.
+const usualLayers = 6
+
+// layersAtOnce is usualLayers, unless fewer connections are allowed.
 func (e *Engine) layersAtOnce() (int, error) {
-	n := min(6, max(4, runtime.GOMAXPROCS(0)+1))
+	n := usualLayers
 	t, err := e.transfer()
 	if t.Concurrent > 0 {
 		n = min(n, t.Concurrent)

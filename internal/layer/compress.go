@@ -22,7 +22,7 @@ const (
 // of a gzip stream that are compressed at a time.
 const (
 	usualGzip = 4
-	gzipBlock = 1 << 20
+	gzipBlock = 512 << 10
 )
 
 // zstdWindow is how far the usual levels of zstd look back, as zstd's own do. The library's choice is 8 MiB: that is 1 % smaller,
@@ -74,8 +74,9 @@ func AtOnce(compression string, level int) int {
 		case zstd.SpeedBetterCompression:
 			return 2
 		}
+		return 4
 	}
-	return 4
+	return 6
 }
 
 // Compress compresses to w, on the processors that are left to one of share streams. Its output does not depend on how many these

@@ -21,7 +21,7 @@ const (
 	// maxDocuments bounds the documents of one copy.
 	maxDocuments = 20_000
 	// atOnce is how many blobs are under way at once.
-	atOnce = 4
+	atOnce = 6
 	// wide is how many documents of one index are under way at once.
 	wide = 8
 	// maxKept bounds the documents that are kept between the look at them and their copy, in bytes.
