@@ -15,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,28 +37,15 @@ const stacksEnv = "STRATA_TEST_STACKS"
 // TestEqualTrees holds that a stack of layers shows one tree: layers as directories, as tars, both mixed, by each driver, and
 // what tar(1) makes of them in order, the marks applied by hand.
 func TestEqualTrees(t *testing.T) {
-	tars, tarStacks := tarStore(t)
+	tars, _ := tarStore(t)
 	if _, err := exec.LookPath("tar"); err != nil {
 		t.Skip("no tar(1)")
 	}
 	root := t.TempDir()
 	dirs, err := layer.Open(filepath.Join(root, "layers"), layer.Options{})
 	must(t, err)
-	mixed := &mixture{dirs: dirs, tars: tars}
-	forms := []form{
-		{name: "directories", layers: dirs, stacks: rootfs.New(dirs, filepath.Join(root, "fixups"), rootfs.Options{})},
-		{name: "tars", layers: tars, stacks: tarStacks},
-		{name: "mixed", stacks: rootfs.New(mixed, filepath.Join(root, "mixed"), rootfs.Options{})},
-	}
-	drivers := []form{
-		{name: "directories, copied", stacks: rootfs.New(dirs, filepath.Join(root, "copied"), rootfs.Options{Driver: rootfs.Copy})},
-		{name: "tars, copied", stacks: rootfs.New(tars, filepath.Join(root, "tars-copied"), rootfs.Options{Driver: rootfs.Copy})},
-	}
-	if _, err := exec.LookPath("fuse-overlayfs"); err == nil {
-		drivers = append(drivers,
-			form{name: "directories, fuse-overlayfs", stacks: rootfs.New(dirs, filepath.Join(root, "fused"), rootfs.Options{Driver: rootfs.Fuse}), apart: true},
-			form{name: "tars, fuse-overlayfs", stacks: rootfs.New(tars, filepath.Join(root, "tars-fused"), rootfs.Options{Driver: rootfs.Fuse}), apart: true})
-	}
+	stores := &mixture{dirs: dirs, tars: tars}
+	forms, drivers := stores.forms(root)
 	n, each := 300, 1
 	if text := os.Getenv(stacksEnv); text != "" {
 		n, err = strconv.Atoi(text)
@@ -70,6 +58,10 @@ func TestEqualTrees(t *testing.T) {
 	gen := rapid.Custom(func(t *rapid.T) [][]byte { return drawStack(t) })
 	refused := 0
 	for i := range n {
+		if i%200 == 199 { // each keeps what it has mounted
+			forms, drivers = stores.forms(root)
+			runtime.GC()
+		}
 		stack := gen.Example(i)
 		all := slices.Clone(forms)
 		for k := range each { // by turns, where not all of them
@@ -119,6 +111,28 @@ func (f form) lines(described []string) []string {
 
 // mixture has every other layer as a directory.
 type mixture struct{ dirs, tars *layer.Store }
+
+// forms are the forms of layers by the kernel's overlay, the first one the others' model, and what the other drivers show.
+func (m *mixture) forms(dir string) (forms, drivers []form) {
+	show := func(of rootfs.Layers, name, driver string) *rootfs.Stacks {
+		return rootfs.New(of, filepath.Join(dir, name), rootfs.Options{Driver: driver})
+	}
+	forms = []form{
+		{name: "directories", layers: m.dirs, stacks: show(m.dirs, "dirs", "")},
+		{name: "tars", layers: m.tars, stacks: show(m.tars, "tars", "")},
+		{name: "mixed", stacks: show(m, "mixed", "")},
+	}
+	drivers = []form{
+		{name: "directories, copied", stacks: show(m.dirs, "dirs-copied", rootfs.Copy)},
+		{name: "tars, copied", stacks: show(m.tars, "tars-copied", rootfs.Copy)},
+	}
+	if _, err := exec.LookPath("fuse-overlayfs"); err == nil {
+		drivers = append(drivers,
+			form{name: "directories, fuse-overlayfs", stacks: show(m.dirs, "dirs-fused", rootfs.Fuse), apart: true},
+			form{name: "tars, fuse-overlayfs", stacks: show(m.tars, "tars-fused", rootfs.Fuse), apart: true})
+	}
+	return forms, drivers
+}
 
 func (m *mixture) of(id oci.DiffID) *layer.Store {
 	if id.Hex()[0]&1 == 0 {
