@@ -241,17 +241,20 @@ func (a *app) networkPrune() *cobra.Command {
 func (a *app) builderPrune() *cobra.Command {
 	p := prune{a: a}
 	var o engine.CachePrune
-	var reserved, maxUsed sizeFlag
+	var reserved, maxUsed, free sizeFlag
 	cmd := &cobra.Command{
 		Use:   "prune [OPTIONS]",
 		Short: "Remove build cache",
 		Args:  exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if reserved < 0 || maxUsed < 0 {
+			if reserved < 0 || maxUsed < 0 || free < 0 {
 				return usagef("a size cannot be negative")
 			}
 			o.Capped = cmd.Flags().Changed("reserved-space") || cmd.Flags().Changed("max-used-space") || cmd.Flags().Changed("keep-storage")
-			o.Keep = int64(max(reserved, maxUsed))
+			o.Keep, o.MinFree, o.Reserved = int64(max(reserved, maxUsed)), int64(free), int64(reserved)
+			if free > 0 && !cmd.Flags().Changed("max-used-space") {
+				o.Capped = false
+			}
 			o.DryRun = p.dry
 			return p.run(cmd, "This removes build cache.", func(e *engine.Engine) error {
 				n, freed, err := e.PruneBuilder(cmd.Context(), o)
@@ -270,5 +273,6 @@ func (a *app) builderPrune() *cobra.Command {
 	fl.Var(&reserved, "reserved-space", "keep so much of what was used last")
 	fl.Var(&reserved, "keep-storage", "the older name of --reserved-space")
 	fl.Var(&maxUsed, "max-used-space", "keep at most so much, or --reserved-space if that is more")
+	fl.Var(&free, "min-free-space", "remove no more than what makes so much of the disk free")
 	return p.flags(cmd)
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"strata/internal/errdef"
 	"strata/internal/image"
 	"strata/internal/oci"
@@ -23,6 +25,8 @@ type CachePrune struct {
 	// Keep, when Capped: no more than what brings the cache down to so many bytes, what was used longest ago first.
 	Keep   int64
 	Capped bool
+	// MinFree: no more than what makes so many bytes of the disk free; what Reserved has room for stays all the same.
+	MinFree, Reserved int64
 	// DryRun tells what would go, and removes nothing.
 	DryRun bool
 }
@@ -38,9 +42,13 @@ func (e *Engine) doomedItems(have *inventory, o CachePrune, g *gone) ([]*cacheIt
 	if err != nil {
 		return nil, err
 	}
-	if o.Capped {
+	if o.Capped || o.MinFree > 0 {
 		sizes, err := have.sizes()
-		return overCap(items, f, o.Keep, sizes, owned, have.live), err
+		if err != nil {
+			return nil, err
+		}
+		keep, err := have.keepFor(o, sizes)
+		return overCap(items, f, keep, sizes, owned, have.live), err
 	}
 	var doomed []*cacheItem
 	for i := range items {
@@ -49,6 +57,23 @@ func (e *Engine) doomedItems(have *inventory, o CachePrune, g *gone) ([]*cacheIt
 		}
 	}
 	return doomed, nil
+}
+
+// keepFor is how many bytes of the build cache a prune down to a size leaves.
+func (v *inventory) keepFor(o CachePrune, sizes map[oci.DiffID]int64) (int64, error) {
+	if o.MinFree == 0 {
+		return o.Keep, nil
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(v.e.opts.Root, &st); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: v.e.opts.Root, Err: err}
+	}
+	u, _, err := v.cacheUsage(sizes)
+	keep := u.Size - max(0, o.MinFree-int64(st.Bavail)*st.Bsize)
+	if o.Capped {
+		keep = min(keep, o.Keep)
+	}
+	return max(keep, o.Reserved), err
 }
 
 // unit is what frees space when it goes: a layer with all entries that are stacked on it, or one other thing.
