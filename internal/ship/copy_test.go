@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -358,11 +359,11 @@ func swap(m *memory) {
 
 // In one registry a blob of another repository is taken over, not sent.
 func TestMounted(t *testing.T) {
-	var sent int
+	var sent atomic.Int32
 	counting := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/uploads/") || r.Method == http.MethodPatch {
-				sent++
+				sent.Add(1)
 			}
 			next.ServeHTTP(w, r)
 		})
@@ -370,11 +371,11 @@ func TestMounted(t *testing.T) {
 	c, want, host := client(t), sample(), serve(t, true, counting)
 	first := ship.NewRepository(c, parse(t, host+"/a:1"))
 	copyAll(t, want, first)
-	before := sent
+	before := sent.Load()
 	second := ship.NewRepository(c, parse(t, host+"/b:1")).Near(parse(t, host+"/a:1"))
 	copyAll(t, first, second)
 	same(t, want, second)
-	if sent != before {
-		t.Errorf("%d blobs were sent", sent-before)
+	if after := sent.Load(); after != before {
+		t.Errorf("%d blobs were sent", after-before)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -169,12 +170,15 @@ func TestStorageDamaged(t *testing.T) {
 
 // daemon is docker's Engine API with one archive.
 type daemon struct {
+	mu      sync.Mutex // of one request at a time, and of who looks
 	archive []byte
 	refuse  string // what it says of a load
 	loaded  []byte
 }
 
 func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	switch {
 	case r.URL.Path == "/images/get" && r.URL.Query().Get("names") == "app:1":
 		_, _ = w.Write(d.archive)
@@ -216,7 +220,10 @@ func TestDaemon(t *testing.T) {
 	if err := ship.Daemon(socket).Load(t.Context(), put); err != nil {
 		t.Fatal(err)
 	}
-	if d.archive = d.loaded; len(d.archive) == 0 {
+	d.mu.Lock()
+	d.archive = d.loaded
+	d.mu.Unlock()
+	if len(d.archive) == 0 {
 		t.Fatal("nothing was loaded")
 	}
 	err = ship.Daemon(socket).Save(t.Context(), "app:1", func(r io.Reader) error {
@@ -242,7 +249,9 @@ func TestDaemon(t *testing.T) {
 	if err := ship.Daemon(socket).Load(t.Context(), func(io.Writer) error { return own }); !errors.Is(err, own) {
 		t.Errorf("a source that breaks: %v", err)
 	}
+	d.mu.Lock()
 	d.refuse = "no space left"
+	d.mu.Unlock()
 	if err := ship.Daemon(socket).Load(t.Context(), put); err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("docker refuses: %v", err)
 	}

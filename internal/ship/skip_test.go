@@ -99,7 +99,7 @@ func TestUploadThatGoesOn(t *testing.T) {
 	}
 
 	to := &brokenTarget{cuts: []int64{7<<20 + 5, 7<<20 + 6, 19 << 20}, got: map[digest.Digest][]byte{}}
-	if _, err := ship.Copy(t.Context(), ship.NewRepository(c, ref), small{to}, ship.Options{}); err != nil {
+	if _, err := ship.Copy(t.Context(), ship.NewRepository(c, ref), small{to}, ship.Options{Serial: true}); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(to.got[digest.FromBytes(blob)], blob) {
@@ -119,7 +119,7 @@ func TestUploadThatGoesOn(t *testing.T) {
 		}
 	}
 	forge.Store(true)
-	if _, err := ship.Copy(t.Context(), ship.NewRepository(c, ref), small{to}, ship.Options{}); !errors.Is(err, errdef.ErrCorrupt) {
+	if _, err := ship.Copy(t.Context(), ship.NewRepository(c, ref), small{to}, ship.Options{Serial: true}); !errors.Is(err, errdef.ErrCorrupt) {
 		t.Errorf("other bytes after a break: %v", err)
 	}
 }
