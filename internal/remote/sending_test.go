@@ -39,21 +39,21 @@ func newSessions() *sessions {
 
 func (s *sessions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.URL.Query().Get("session")
-	switch {
-	case r.Method == http.MethodHead:
+	switch r.Method {
+	case http.MethodHead:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if _, ok := s.blobs[digest.Digest(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])]; !ok {
 			w.WriteHeader(http.StatusNotFound)
 		}
-	case r.Method == http.MethodPost:
+	case http.MethodPost:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.opened++
 		id = fmt.Sprint(s.opened)
 		s.got[id] = []byte{}
 		s.answer(w, id, http.StatusAccepted)
-	case r.Method == http.MethodGet:
+	case http.MethodGet:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.answer(w, id, http.StatusNoContent)
