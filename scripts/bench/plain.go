@@ -16,26 +16,16 @@ import (
 
 // plainRows are what a plain user's containers get out of this machine. Podman of Debian bookworm leads out by slirp4netns.
 func plainRows() []workload {
-	limits := []limit{{than: "podman", ratio: 1}}
-	row := func(pasta bool, means string) workload {
-		return workload{
-			name: "2 GB out of a plain user's container, by " + means, limits: limits,
-			prepare: func(ctx context.Context, b *bed) error {
-				if err := layNetworks(ctx, b); err != nil {
-					return err
-				}
-				return b.layPlain(ctx)
-			},
-			do: func(b *bed, e *engine) *task {
-				p := b.plain.engines[e.name]
-				if e == b.strata() && !pasta {
-					p = b.plain.engines["strata-net"]
-				}
-				return b.outward(p)
-			},
-		}
-	}
-	return []workload{row(true, "pasta"), row(false, "strata-net")}
+	return []workload{{
+		name: "2 GB out of a plain user's container", limits: []limit{{than: "podman", ratio: 1}},
+		prepare: func(ctx context.Context, b *bed) error {
+			if err := layNetworks(ctx, b); err != nil {
+				return err
+			}
+			return b.layPlain(ctx)
+		},
+		do: func(b *bed, e *engine) *task { return b.outward(b.plain.engines[e.name]) },
+	}}
 }
 
 // plainBytes is what one measurement moves out.
@@ -44,7 +34,7 @@ const plainBytes = 2 << 30
 // plain is a user without rights, who has engines in stores of his own.
 type plain struct {
 	home    string
-	engines map[string]*plainEngine // podman, strata, and strata-net for strata where pasta cannot be found
+	engines map[string]*plainEngine // strata and podman
 	server  *exec.Cmd               // what his containers send to, on the machine beside this one
 }
 
@@ -73,36 +63,26 @@ func (b *bed) layPlain(ctx context.Context) error {
 	if err := b.plain.server.Start(); err != nil {
 		return err
 	}
-	if err := b.addPlain(ctx, "strata", "8090", "PATH="+os.Getenv("PATH")); err != nil {
-		return err
-	}
-	if err := b.addPlain(ctx, "strata-net", "8091", "PATH="+filepath.Join(b.plain.home, "programs")); err != nil {
+	if err := b.addPlain(ctx, "strata", "8090"); err != nil {
 		return err
 	}
 	if b.engineNamed("podman") == nil {
 		return nil
 	}
-	return b.addPlain(ctx, "podman", "8092", "PATH="+os.Getenv("PATH"), "CONTAINERS_CONF="+b.dir+"/containers.conf", "XDG_RUNTIME_DIR="+b.plain.home)
+	return b.addPlain(ctx, "podman", "8092", "CONTAINERS_CONF="+b.dir+"/containers.conf", "XDG_RUNTIME_DIR="+b.plain.home)
 }
 
-// settle makes the user's home, with strata's programs and a directory of the few others that it needs, pasta not among them; and
-// his entries in /etc, which the bed has for itself.
+// settle makes the user's home, with strata's programs, and his entries in /etc, which the bed has for itself.
 func (b *bed) settle() error {
 	home := b.plain.home
-	if err := os.MkdirAll(filepath.Join(home, "programs"), 0o755); err != nil {
+	if _, err := exec.LookPath("newuidmap"); err != nil {
+		return fmt.Errorf("package uidmap: %w", err)
+	}
+	if err := os.MkdirAll(home, 0o755); err != nil {
 		return err
 	}
 	if err := os.CopyFS(filepath.Join(home, "bin"), os.DirFS("bin")); err != nil {
 		return err
-	}
-	for _, name := range []string{"newuidmap", "newgidmap"} {
-		path, err := exec.LookPath(name)
-		if err == nil {
-			err = os.Symlink(path, filepath.Join(home, "programs", name))
-		}
-		if err != nil {
-			return fmt.Errorf("package uidmap: %w", err)
-		}
 	}
 	users, err := os.ReadFile("/etc/passwd")
 	if err != nil {
