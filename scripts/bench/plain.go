@@ -69,7 +69,7 @@ func (b *bed) layPlain(ctx context.Context) error {
 	if b.engineNamed("podman") == nil {
 		return nil
 	}
-	return b.addPlain(ctx, "podman", "8092", "CONTAINERS_CONF="+b.dir+"/containers.conf", "XDG_RUNTIME_DIR="+b.plain.home)
+	return b.addPlain(ctx, "podman", "8092", "CONTAINERS_CONF="+b.plain.home+"/containers.conf", "XDG_RUNTIME_DIR="+b.plain.home)
 }
 
 // settle makes the user's home, with strata's programs, and his entries in /etc, which the bed has for itself.
@@ -82,6 +82,9 @@ func (b *bed) settle() error {
 		return err
 	}
 	if err := os.CopyFS(filepath.Join(home, "bin"), os.DirFS("bin")); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(home, "containers.conf"), []byte(podmanConf), 0o644); err != nil {
 		return err
 	}
 	users, err := os.ReadFile("/etc/passwd")
