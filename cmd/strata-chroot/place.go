@@ -59,7 +59,7 @@ func (p *placed) one(root *rootfs.Root, m specs.Mount) error {
 	case m.Destination == "/dev":
 		return p.devices(root)
 	case m.Type == "tmpfs":
-		return p.put(root, m.Destination, true, func(at string) error { return makeDir(at, m.Options) })
+		return p.put(root, m.Destination, func(at string) error { return makeDir(at, m.Options) })
 	case m.Type != "bind":
 		return nil // of the kernel's file systems there is none
 	}
@@ -70,14 +70,14 @@ func (p *placed) one(root *rootfs.Root, m specs.Mount) error {
 	writable := !slices.Contains(m.Options, "ro")
 	switch {
 	case !st.IsDir():
-		return p.put(root, m.Destination, false, func(at string) error { return copyFile(m.Source, at) })
+		return p.put(root, m.Destination, func(at string) error { return copyFile(m.Source, at) })
 	case !writable:
-		return p.put(root, m.Destination, true, func(at string) error { return copyDir(m.Source, at) })
+		return p.put(root, m.Destination, func(at string) error { return copyDir(m.Source, at) })
 	case slices.Contains(m.Options, "rbind"):
 		return errors.New("volumes and directories of the host need a mount, and nothing can be mounted here: bind it read-only (:ro) to have a copy of it")
 	}
 	// A cache of a build: it is the step's alone while it runs.
-	err = p.put(root, m.Destination, true, func(at string) error { return os.Rename(m.Source, at) })
+	err = p.put(root, m.Destination, func(at string) error { return os.Rename(m.Source, at) })
 	if err == nil {
 		p.Items[len(p.Items)-1].Home = m.Source
 	}
@@ -85,7 +85,7 @@ func (p *placed) one(root *rootfs.Root, m specs.Mount) error {
 }
 
 // put sets what stands at dest aside and has something else made there. Without a directory around it there is no place.
-func (p *placed) put(root *rootfs.Root, dest string, dir bool, make func(at string) error) error {
+func (p *placed) put(root *rootfs.Root, dest string, make func(at string) error) error {
 	where, err := root.Landing(dest)
 	if err != nil {
 		return err
@@ -202,7 +202,7 @@ func copyDir(from, to string) error {
 
 // devices makes a directory /dev with what programs cannot do without. Where devices may not be made /dev/null is a file.
 func (p *placed) devices(root *rootfs.Root) error {
-	return p.put(root, "/dev", true, func(at string) error {
+	return p.put(root, "/dev", func(at string) error {
 		if err := errors.Join(os.Mkdir(at, 0o755), unix.Chmod(at, 0o755)); err != nil {
 			return err
 		}

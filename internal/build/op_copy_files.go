@@ -194,22 +194,7 @@ func (c *copier) kind(i *item, target string) error {
 	}
 	switch i.kind() {
 	case unix.S_IFREG:
-		if done, err := c.putLater(i, target); done || err != nil {
-			return err
-		}
-		if i.stat.Nlink > 1 {
-			return c.file(i, target) // it must be there when its next name is made
-		}
-		c.files.Go(func() error {
-			if err := c.ctx(); err != nil {
-				return err
-			}
-			if err := c.file(i, target); err != nil {
-				return fmt.Errorf("copying %q to %q: %w", i.path, target, err)
-			}
-			return nil
-		})
-		return nil
+		return c.regular(i, target)
 	case unix.S_IFLNK:
 		if err := c.to.Symlink(i.link, target); err != nil {
 			return err
@@ -222,6 +207,26 @@ func (c *copier) kind(i *item, target string) error {
 		return err
 	}
 	return c.attributes(i, target)
+}
+
+// regular makes a file, beside others where nothing waits for it.
+func (c *copier) regular(i *item, target string) error {
+	if done, err := c.putLater(i, target); done || err != nil {
+		return err
+	}
+	if i.stat.Nlink > 1 {
+		return c.file(i, target) // it must be there when its next name is made
+	}
+	c.files.Go(func() error {
+		if err := c.ctx(); err != nil {
+			return err
+		}
+		if err := c.file(i, target); err != nil {
+			return fmt.Errorf("copying %q to %q: %w", i.path, target, err)
+		}
+		return nil
+	})
+	return nil
 }
 
 // stub makes an empty file of what can live in no layer.

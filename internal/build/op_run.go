@@ -108,7 +108,7 @@ func (o *runOp) Run(ctx context.Context, inputs []json.RawMessage, out *graph.Ou
 		o.x.deps.Ready(ctx)
 	}
 	lend := sync.OnceValues(func() (StepNetwork, error) { return o.lend(ctx) })
-	go lend()
+	go func() { _, _ = lend() }() // who needs it sees the error
 	defer func() {
 		if lent, err := lend(); err == nil {
 			lent.Release()

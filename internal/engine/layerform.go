@@ -58,5 +58,5 @@ func (e *Engine) tryTarForm() error {
 	if err != nil {
 		return err
 	}
-	return rootfs.TryTarForm(context.Background(), dir)
+	return rootfs.TryTarForm(context.Background(), dir) //nolint:forbidigo // the answer is the process's, not one caller's
 }

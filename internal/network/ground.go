@@ -39,7 +39,7 @@ func (s *Store) findGround() (*os.File, error) {
 	if f, err := s.openGround(); err == nil {
 		return f, nil
 	}
-	unlock, err := s.lock(context.Background(), "ground")
+	unlock, err := s.lock(context.Background(), "ground") //nolint:forbidigo // held for a moment
 	if err != nil {
 		return nil, err
 	}

@@ -118,7 +118,7 @@ func (s *Stacks) learn(id oci.DiffID) (*known, error) {
 func (s *Stacks) reach(id oci.DiffID, place layer.Place, k *known) (err error) {
 	k.mounted, err = mount.Erofs(place.Image, place.Tar)
 	if errors.Is(err, errdef.ErrUnsupported) || errors.Is(err, errdef.ErrDenied) {
-		if uerr := s.layers.Unpack(context.Background(), id); uerr != nil {
+		if uerr := s.layers.Unpack(context.Background(), id); uerr != nil { //nolint:forbidigo // for all who want the layer
 			return errors.Join(err, uerr)
 		}
 		place, err = s.layers.Place(id)
