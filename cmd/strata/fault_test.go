@@ -45,7 +45,7 @@ func faults(short, full int) int {
 	}
 }
 
-// apart runs the test again, in a mount namespace of its own and beside other tests, and reports whether this is that run.
+// apart runs the test again, in mount and network namespaces of its own and beside other tests, and reports whether this is that run.
 func apart(t *testing.T) bool {
 	const mark = "STRATA_FAULT_APART"
 	if os.Getenv(mark) == t.Name() {
@@ -58,7 +58,7 @@ func apart(t *testing.T) bool {
 	programs := bin(t)
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=0")
 	cmd.Env = append(os.Environ(), mark+"="+t.Name(), "STRATA_BIN="+programs)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()

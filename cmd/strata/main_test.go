@@ -11,8 +11,7 @@ import (
 
 // TestMain gives the scripts a network of their own, but for those that need the package registries.
 func TestMain(m *testing.M) {
-	// A fault suite runs itself again, inside the network that it has already.
-	if os.Getenv("STRATA_TEST_REAL") != "" || os.Getenv("STRATA_FAULT_APART") != "" {
+	if os.Getenv("STRATA_TEST_REAL") != "" {
 		os.Exit(m.Run())
 	}
 	os.Exit(isolate.Main(m.Run))
