@@ -11,13 +11,16 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"strata/internal/cgroup"
 	"strata/internal/rootfs"
@@ -36,6 +39,24 @@ func TestScriptsReal(t *testing.T) {
 	t.Run("tutorial", func(t *testing.T) { testTutorial(t, b) })
 	runScripts(t, "testdata/real", b)
 	t.Run("plain user", func(t *testing.T) { b.asPlainUser(t) })
+}
+
+// hasRanges reports whether this user has subordinate ids, by name or number.
+func hasRanges() bool {
+	raw, err := os.ReadFile("/etc/subuid")
+	if err != nil {
+		return false
+	}
+	names := []string{strconv.Itoa(os.Getuid())}
+	if u, err := user.Current(); err == nil {
+		names = append(names, u.Username)
+	}
+	for line := range strings.Lines(string(raw)) {
+		if name, _, _ := strings.Cut(line, ":"); slices.Contains(names, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // chosen is what the command line chose of the scripts, as the part of a -run pattern that chooses subtests.
@@ -104,8 +125,9 @@ func runScripts(t *testing.T, dir string, b *bed) {
 			case "rootful":
 				return os.Getuid() == 0, nil
 			case "single": // no ids but one's own
-				raw, err := os.ReadFile("/etc/subuid")
-				return os.Getuid() != 0 && (err != nil || !strings.Contains(string(raw), strconv.Itoa(os.Getuid())+":")), nil
+				return os.Getuid() != 0 && !hasRanges(), nil
+			case "tun":
+				return unix.Access("/dev/net/tun", unix.R_OK|unix.W_OK) == nil, nil
 			case "rootless":
 				return os.Getuid() != 0, nil
 			case "tarform": // layers can be kept as tars where the stores of scripts are

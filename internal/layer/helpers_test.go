@@ -175,7 +175,11 @@ func roundTrip(t fataler, s *layer.Store, raw []byte) layer.Meta {
 			t.Fatalf("Entries: %v", err)
 		}
 	}
-	if err := s.Check(ctx, m.DiffID, layer.Full); err != nil {
+	err = s.Check(ctx, m.DiffID, layer.Full)
+	if errors.Is(err, os.ErrPermission) && os.Getuid() != 0 {
+		err = nil // files without permissions, and no user namespace in which that would not matter
+	}
+	if err != nil {
 		t.Fatalf("Check: %v", err)
 	}
 	return m

@@ -189,6 +189,9 @@ func TestEnterSingle(t *testing.T) {
 				t.Skip("nsenter is not installed")
 			}
 			first, notices := h.run(t, "build", "", "a b")
+			if os.Getuid() != 0 && !first.Single {
+				t.Skip("this user has ranges of ids")
+			}
 			want := facts{
 				Active: true, Single: true, Cwd: filepath.Join(h.dir, "work"), Args: []string{"build", "", "a b"},
 				Root: filepath.Join(h.dir, "store"), Run: filepath.Join(h.dir, "run"), UIDMap: first.UIDMap, Inode: first.Inode,
