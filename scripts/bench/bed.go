@@ -31,9 +31,8 @@ type bed struct {
 	registry *httptest.Server // on loopback, where BuildKit's bases come from
 	// distribution is the registry of pulls and pushes.
 	distribution *exec.Cmd
-	pulls        *httptest.Server // on loopback, for what is compared with the floor
-	link         *link            // bad, once a row wants it
-	imported     bool             // what is pushed is in all stores
+	link         *link // bad, once a row wants it
+	imported     bool  // what is pushed is in all stores
 }
 
 // strata is the engine that all others are compared with.
@@ -153,10 +152,8 @@ func (b *bed) close() {
 	if b.link != nil {
 		_ = b.link.close() // it goes with the process at the latest
 	}
-	for _, server := range []*httptest.Server{b.registry, b.pulls} {
-		if server != nil {
-			server.Close()
-		}
+	if b.registry != nil {
+		b.registry.Close()
 	}
 	if len(b.engines) > 0 {
 		_ = b.strata().run(ctx, "rm", "-f", "idle") // mostly not there any more

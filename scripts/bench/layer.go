@@ -6,15 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"math/rand/v2"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
-	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
@@ -82,13 +78,16 @@ func layerRows() []workload {
 // files; of zstd, which inflates faster than it is hashed, hashing and writing.
 func pulled(name, coding string, layers int, ratio float64) workload {
 	image := fmt.Sprintf("%s-%d", coding, layers)
+	published := []string{"gzip-1", "zstd-1", "gzip-10"}
 	return workload{
 		name: name, limits: []limit{{than: floor, ratio: ratio}, {than: "docker", ratio: 0.4}, {than: "podman", ratio: 0.4}}, rounds: 5, cold: true,
 		prepare: func(ctx context.Context, b *bed) error { return publish(ctx, b, image, coding, layers) },
 		do: func(b *bed, e *engine) *task {
-			ref := b.loopback() + "/" + image
+			ref := registryAddr + "/" + image
 			gone := func(ctx context.Context, _ int) error {
-				_ = e.run(ctx, "rmi", ref) // in the first round it is not there
+				for _, other := range published { // they have layers of the same content
+					_ = e.run(ctx, "rmi", registryAddr+"/"+other) // in the first round it is not there
+				}
 				return nil
 			}
 			switch e.name {
@@ -110,19 +109,9 @@ func pulled(name, coding string, layers int, ratio float64) workload {
 	}
 }
 
-// loopback is the address of the bed's registry, which begins when it is first asked for.
-func (b *bed) loopback() string {
-	if b.pulls == nil {
-		// On the disk: what this process holds would count as its children's, whose memory is measured.
-		b.pulls = httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)),
-			registry.WithBlobHandler(registry.NewDiskBlobHandler(b.dir+"/pulls"))))
-	}
-	return strings.TrimPrefix(b.pulls.URL, "http://")
-}
-
 // publish pushes an image of so many layers, 170 MB in all, and keeps its blobs as files for the floor.
 func publish(ctx context.Context, b *bed, image, coding string, layers int) error {
-	if err := os.MkdirAll(b.dir+"/pulls", 0o755); err != nil {
+	if err := b.serveRegistry(ctx); err != nil {
 		return err
 	}
 	dir := b.context(image)
@@ -136,7 +125,7 @@ func publish(ctx context.Context, b *bed, image, coding string, layers int) erro
 	if err := b.write(image, df+"CMD x\n"); err != nil {
 		return err
 	}
-	s, ref := b.strata(), b.loopback()+"/"+image
+	s, ref := b.strata(), registryAddr+"/"+image
 	for _, args := range [][]string{
 		{"build", "-q", "-t", ref, dir}, {"push", "-q", "--compression", coding, ref}, {"save", "--format", "oci", "--compression", coding, "-o", b.dir + "/blobs.tar", ref}, {"rmi", ref},
 	} {

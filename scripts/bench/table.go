@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // workload is one row of the table.
@@ -195,6 +197,7 @@ func (t *task) time(ctx context.Context, round, times int) (time.Duration, error
 			return 0, err
 		}
 	}
+	unix.Sync() // who flushes what he wrote does not flush what others did
 	start := time.Now()
 	for range times {
 		if err := t.run(ctx); err != nil {
