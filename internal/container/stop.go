@@ -158,6 +158,11 @@ func (s *Store) Wait(ctx context.Context, rec Record) (int, error) {
 	if !rec.Host.Restart.none() && rec.State.Alive() && rec.State.Shim {
 		return s.awaitRun(ctx, rec)
 	}
+	return s.awaitEnd(ctx, rec)
+}
+
+// awaitEnd waits until the container has no supervisor any more.
+func (s *Store) awaitEnd(ctx context.Context, rec Record) (int, error) {
 	v, err := s.await(ctx, rec.ID)
 	if err != nil {
 		return 0, err
@@ -179,9 +184,8 @@ func (s *Store) Wait(ctx context.Context, rec Record) (int, error) {
 // its streams.
 func (s *Store) awaitRun(ctx context.Context, rec Record) (int, error) {
 	conn, err := s.call(ctx, rec.ID, request{Op: "attach"})
-	if err != nil {
-		res, err := s.lost(ctx, rec, err)
-		return res.Code, err
+	if err != nil { // the shim opens to nobody any more: the last run is over, and it is clearing away
+		return s.awaitEnd(ctx, rec)
 	}
 	res, err := s.attend(ctx, rec, conn, Streams{}, nil)
 	return res.Code, err
