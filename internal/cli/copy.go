@@ -76,7 +76,7 @@ func (a *app) imageCopy() *cobra.Command {
 	return cmd
 }
 
-// printCopied says what a name stands for now, and what that took.
+// printCopied says what a name has come to stand for, and what that took.
 func (a *app) printCopied(done engine.Copied, quiet bool) error {
 	if quiet {
 		_, err := fmt.Fprintln(a.out, done.Digest)
