@@ -61,14 +61,7 @@ func TestFaultKill(t *testing.T) {
 				continue // it took fewer calls than before
 			}
 			injected++
-			err := l.whole()
-			if err == nil {
-				err = l.again(o)
-			}
-			if err == nil {
-				err = l.whole()
-			}
-			if err != nil {
+			if err := l.survives(o); err != nil {
 				t.Errorf("%s killed at call %d of %d, %s: %v", o.name, at, calls, tr.acted, err)
 				continue
 			}
@@ -90,7 +83,7 @@ func TestFaultErrors(t *testing.T) {
 	for i, o := range ops {
 		for k, kind := range kinds {
 			calls := l.measure(o, kind.reads)
-			for _, at := range spread(faults(60, 2000)/len(ops)/len(kinds), calls) {
+			for _, at := range spread(max(1, faults(60, 2000)/len(ops)/len(kinds)), calls) {
 				l.reset()
 				tr := kind
 				tr.at = min(calls, at+(i*7+k*3)%max(1, calls/8))
@@ -109,13 +102,7 @@ func TestFaultErrors(t *testing.T) {
 					err = fmt.Errorf("short read: %s", out)
 				}
 				if err == nil {
-					err = l.whole()
-				}
-				if err == nil {
-					err = l.again(o)
-				}
-				if err == nil {
-					err = l.whole()
+					err = l.survives(o)
 				}
 				if err != nil {
 					t.Errorf("%s, call %d of %d, %s gives %v (short: %v): %v", o.name, tr.at, calls, tr.acted, tr.errno, tr.short, err)

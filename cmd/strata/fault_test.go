@@ -378,6 +378,18 @@ func (l *lab) reset() {
 	}
 }
 
+// survives wants a whole store after a fault, and another one after the operation was done again.
+func (l *lab) survives(o operation) error {
+	err := l.whole()
+	if err == nil {
+		err = l.again(o)
+	}
+	if err == nil {
+		err = l.whole()
+	}
+	return err
+}
+
 // again does an operation that was cut short: it must succeed, or find that it was done.
 func (l *lab) again(o operation) error {
 	out, err := l.strata(o.args...)

@@ -40,35 +40,16 @@ func changing() map[uint64]string {
 	}
 }
 
-// byDescriptor are those that do it through an open file, by the register of its descriptor.
+// byDescriptor are those that do it through an open file, which most have as their first argument.
 func byDescriptor(r *unix.PtraceRegs) (name string, fd uint64) {
-	switch r.Orig_rax {
-	case unix.SYS_WRITE:
-		return "write", r.Rdi
-	case unix.SYS_PWRITE64:
-		return "pwrite", r.Rdi
-	case unix.SYS_WRITEV, unix.SYS_PWRITEV:
-		return "writev", r.Rdi
-	case unix.SYS_FTRUNCATE:
-		return "ftruncate", r.Rdi
-	case unix.SYS_FALLOCATE:
-		return "fallocate", r.Rdi
-	case unix.SYS_FCHMOD:
-		return "fchmod", r.Rdi
-	case unix.SYS_FCHOWN:
-		return "fchown", r.Rdi
-	case unix.SYS_FSETXATTR:
-		return "fsetxattr", r.Rdi
-	case unix.SYS_FSYNC, unix.SYS_FDATASYNC:
-		return "fsync", r.Rdi
-	case unix.SYS_SYNCFS:
-		return "syncfs", r.Rdi
-	case unix.SYS_COPY_FILE_RANGE:
+	if r.Orig_rax == unix.SYS_COPY_FILE_RANGE {
 		return "copy_file_range", r.Rdx
-	case unix.SYS_SENDFILE:
-		return "sendfile", r.Rdi
 	}
-	return "", 0
+	return map[uint64]string{
+		unix.SYS_WRITE: "write", unix.SYS_PWRITE64: "pwrite", unix.SYS_WRITEV: "writev", unix.SYS_PWRITEV: "writev", unix.SYS_FTRUNCATE: "ftruncate",
+		unix.SYS_FALLOCATE: "fallocate", unix.SYS_FCHMOD: "fchmod", unix.SYS_FCHOWN: "fchown", unix.SYS_FSETXATTR: "fsetxattr",
+		unix.SYS_FSYNC: "fsync", unix.SYS_FDATASYNC: "fsync", unix.SYS_SYNCFS: "syncfs", unix.SYS_SENDFILE: "sendfile",
+	}[r.Orig_rax], r.Rdi
 }
 
 // names gives the call's name if it counts, "" otherwise.

@@ -159,16 +159,12 @@ func (c *Cache) Last(slot string) (Key, error) {
 
 // Walk calls fn with every entry, in the order of keys. What cannot be read is left out: it is a miss for everybody.
 func (c *Cache) Walk(fn func(Entry) error) error {
-	names, err := os.ReadDir(filepath.Join(c.dir, "entries"))
+	keys, err := c.keys()
 	if err != nil {
 		return err
 	}
-	for _, n := range names {
-		key, ok := strings.CutSuffix(n.Name(), entrySuffix)
-		if !ok || !Key(key).valid() {
-			continue
-		}
-		e, err := c.Get(Key(key))
+	for _, key := range keys {
+		e, err := c.Get(key)
 		if err != nil {
 			continue
 		}
@@ -179,23 +175,34 @@ func (c *Cache) Walk(fn func(Entry) error) error {
 	return nil
 }
 
+// keys are those that have an entry, in their order.
+func (c *Cache) keys() ([]Key, error) {
+	names, err := os.ReadDir(filepath.Join(c.dir, "entries"))
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]Key, 0, len(names))
+	for _, n := range names {
+		if key, ok := strings.CutSuffix(n.Name(), entrySuffix); ok && Key(key).valid() {
+			keys = append(keys, Key(key))
+		}
+	}
+	return keys, nil
+}
+
 // Damaged calls fn with every entry that cannot be read, or whose content lines cannot, and ends at its first error.
 func (c *Cache) Damaged(fn func(key Key, err error) error) error {
-	names, err := os.ReadDir(filepath.Join(c.dir, "entries"))
+	keys, err := c.keys()
 	if err != nil {
 		return err
 	}
-	for _, n := range names {
-		key, ok := strings.CutSuffix(n.Name(), entrySuffix)
-		if !ok || !Key(key).valid() {
-			continue
-		}
-		_, err := c.Get(Key(key))
+	for _, key := range keys {
+		_, err := c.Get(key)
 		if err == nil {
-			_, _, err = c.ContentLines(Key(key))
+			_, _, err = c.ContentLines(key)
 		}
 		if errors.Is(err, errdef.ErrCorrupt) {
-			if err := fn(Key(key), err); err != nil {
+			if err := fn(key, err); err != nil {
 				return err
 			}
 		}
