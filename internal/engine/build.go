@@ -235,7 +235,7 @@ func (e *Engine) execute(ctx context.Context, plan *build.Plan, o BuildOptions, 
 		deps.Sink = platformSink(deps.Sink, plan.Platform)
 	}
 	s := &steps{e: e}
-	n := &stepNetworks{e: e}
+	n := newStepNetworks(e)
 	deps.Ready, deps.Run, deps.Network = s.ready, s.run, n.take
 	cfg, err := build.Execute(ctx, plan, deps)
 	return cfg, errors.Join(err, s.close(), n.close())

@@ -22,10 +22,17 @@ type stepNetworks struct {
 	err  error
 
 	mu    sync.Mutex
+	made  *sync.Cond // something was made ahead, or could not be
+	ahead int        // how many are just being made so
 	count int
 	free  []*stepNetwork
 	all   []*stepNetwork
-	ahead sync.WaitGroup
+}
+
+func newStepNetworks(e *Engine) *stepNetworks {
+	p := &stepNetworks{e: e}
+	p.made = sync.NewCond(&p.mu)
+	return p
 }
 
 // stepNetwork is one of them.
@@ -92,10 +99,13 @@ func leaseOf(owner string) (string, bool) {
 	return rest[:i], true
 }
 
+// ready takes one that is free, or that is just being made; nil when there is none.
 func (p *stepNetworks) ready() *stepNetwork {
-	p.ahead.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for len(p.free) == 0 && p.ahead > 0 {
+		p.made.Wait()
+	}
 	if len(p.free) == 0 {
 		return nil
 	}
@@ -108,21 +118,27 @@ func (p *stepNetworks) giveBack(n *stepNetwork) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.free = append(p.free, n)
+	p.made.Signal() // who waits for another takes this
 }
 
 // prepare makes one ready for a step that comes while all others are in use.
 func (p *stepNetworks) prepare(ctx context.Context) {
 	p.mu.Lock()
-	enough := len(p.free) > 0
-	p.mu.Unlock()
-	if enough {
+	defer p.mu.Unlock()
+	if len(p.free) > 0 || p.ahead > 0 {
 		return
 	}
-	p.ahead.Go(func() {
-		if n, err := p.make(ctx); err == nil { // else the step that needs it says why
-			p.giveBack(n)
+	p.ahead++
+	go func() {
+		n, err := p.make(ctx)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if err == nil { // else the step that needs it says why
+			p.free = append(p.free, n)
 		}
-	})
+		p.ahead--
+		p.made.Broadcast()
+	}()
 }
 
 func (p *stepNetworks) make(ctx context.Context) (*stepNetwork, error) {
@@ -153,7 +169,11 @@ func (p *stepNetworks) make(ctx context.Context) (*stepNetwork, error) {
 
 // close gives all of them up. No step runs any more.
 func (p *stepNetworks) close() error {
-	p.ahead.Wait()
+	p.mu.Lock()
+	for p.ahead > 0 {
+		p.made.Wait()
+	}
+	p.mu.Unlock()
 	var errs []error
 	for _, n := range p.all {
 		if n.stop != nil {
