@@ -186,12 +186,6 @@ func closeLogs(files []*logFile) {
 	}
 }
 
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		f.Close()
-	}
-}
-
 // tailOffset finds where the last n entries of f begin; left is how many of n the file does not have.
 func tailOffset(f *os.File, n int) (offset int64, left int, err error) {
 	info, err := f.Stat()
@@ -221,6 +215,9 @@ func tailOffset(f *os.File, n int) (offset int64, left int, err error) {
 
 // next opens the file that follows f, nil when f is the newest. Files change names by rotation, so f is looked for by identity.
 func (r *logReader) next(f *logFile) (*logFile, error) {
+	if info, err := os.Stat(r.path); err == nil && os.SameFile(info, f.info) {
+		return nil, nil // as mostly: who follows a log asks this all the time
+	}
 	files, err := r.openAll()
 	if err != nil {
 		return nil, err

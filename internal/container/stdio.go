@@ -150,3 +150,9 @@ func (s *Store) proxied(rec Record, sig os.Signal) {
 		s.emitKill(rec, n)
 	}
 }
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
