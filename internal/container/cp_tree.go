@@ -42,7 +42,7 @@ func (s *Store) withTree(ctx context.Context, rec Record, dir string, fn func(t 
 			}
 		}
 		l, err := s.lock(ctx, rec.ID)
-		if cur, e := s.records.Get(rec.ID); errors.Is(err, errdef.ErrConflict) && e == nil && cur.State.Alive() && ctx.Err() == nil {
+		if cur, e := s.get(rec.ID); errors.Is(err, errdef.ErrConflict) && e == nil && cur.State.Alive() && ctx.Err() == nil {
 			ended = ended && cur.State.Pid == rec.State.Pid
 			rec = cur
 			time.Sleep(5 * time.Millisecond) // its supervisor is about to record the end
@@ -53,7 +53,7 @@ func (s *Store) withTree(ctx context.Context, rec Record, dir string, fn func(t 
 		}
 		// What cannot be given up goes with the process.
 		defer func() { _ = l.release(verdict{}) }()
-		if rec, err = s.records.Get(rec.ID); err != nil {
+		if rec, err = s.get(rec.ID); err != nil {
 			return err
 		}
 		if s.unfinished(rec) {

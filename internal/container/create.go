@@ -92,7 +92,7 @@ func (s *Store) defaultHostname(rec Record) string {
 		}
 	}
 	if id, ok := strings.CutPrefix(rec.Host.Network, joins); ok {
-		if other, err := s.records.Get(id); err == nil {
+		if other, err := s.get(id); err == nil {
 			return other.Config.Hostname
 		}
 	}
@@ -112,7 +112,7 @@ func (s *Store) reserve(rec *Record, name string) (err error) {
 	err = s.names.reserve(name, rec.ID)
 	var taken *NameTaken
 	if errors.As(err, &taken) {
-		other, rerr := s.records.Get(taken.ID)
+		other, rerr := s.get(taken.ID)
 		taken.Running = rerr == nil && other.State.Alive()
 	}
 	return err
@@ -142,14 +142,6 @@ func (s *Store) publish(ctx context.Context, rec *Record) error {
 		}
 		return s.put(*rec)
 	})
-}
-
-// put publishes the record, durably unless the container removes itself anyway.
-func (s *Store) put(rec Record) error {
-	if rec.Host.AutoRemove {
-		return s.records.PutVolatile(rec.ID, rec)
-	}
-	return s.records.Put(rec.ID, rec)
 }
 
 // anonymous lists the paths that get a volume of their own: the image's and the user's, unless something else is mounted

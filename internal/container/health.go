@@ -130,7 +130,7 @@ func (w *healthWatch) run(ctx context.Context) {
 			return
 		case <-time.After(pause):
 		}
-		cur, err := w.s.records.Get(w.rec.ID)
+		cur, err := w.s.get(w.rec.ID)
 		if err != nil || cur.State.Status != Running {
 			continue // paused: what stands still cannot answer
 		}
@@ -147,14 +147,10 @@ func (w *healthWatch) note(ctx context.Context, r HealthResult) {
 	before := w.health.Status
 	w.health = w.health.judge(r, w.check, w.early())
 	// What cannot be recorded now is so after the next check.
-	_ = w.s.records.Locked(ctx, w.rec.ID, func() error {
-		cur, err := w.s.records.Get(w.rec.ID)
-		if err != nil || !cur.State.Alive() {
-			return err
-		}
+	_ = w.s.changeState(ctx, w.rec.ID, func(st *State) bool {
 		health := w.health
-		cur.State.Health = &health
-		return w.s.records.PutVolatile(w.rec.ID, cur)
+		st.Health = &health
+		return st.Alive()
 	})
 	if w.health.Status != before {
 		w.s.Emit(w.rec, "health_status: "+w.health.Status)

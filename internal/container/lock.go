@@ -84,7 +84,7 @@ func (c *claim) release(v verdict) error {
 	if _, err := c.file.File().WriteAt(raw, 0); err != nil {
 		return err
 	}
-	c.s.emptyRunDir(c.id, endName)
+	c.s.emptyRunDir(c.id, keptName)
 	// The lock's name goes while it is held: whoever waits for it notices and starts anew.
 	err = os.Remove(c.s.lockPath(c.id))
 	os.Remove(c.s.RunDir(c.id))

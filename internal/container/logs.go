@@ -43,7 +43,7 @@ func (s *Store) Logs(ctx context.Context, rec Record, o LogOptions, stdout, stde
 	alive := func() bool { return false }
 	if o.Follow {
 		alive = func() bool {
-			cur, err := s.records.Get(rec.ID)
+			cur, err := s.get(rec.ID)
 			return err == nil && cur.State.Supervised() && s.held(rec.ID)
 		}
 	}

@@ -153,12 +153,12 @@ func (s *Store) named(id, name string) (bool, error) {
 	if !validID(id) {
 		return false, nil
 	}
-	rec, err := s.records.Get(id)
+	rec, err := s.get(id)
 	if errors.Is(err, errdef.ErrNotFound) {
 		if s.held(id) {
 			return true, nil
 		}
-		rec, err = s.records.Get(id) // it may have been finished between the two looks
+		rec, err = s.get(id) // it may have been finished between the two looks
 	}
 	if errors.Is(err, errdef.ErrNotFound) {
 		return false, nil

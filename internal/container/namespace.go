@@ -72,7 +72,7 @@ func (s *Store) namespace(spec *specs.Spec, kind specs.LinuxNamespaceType, mode,
 
 // runningPid is the first process of a running container.
 func (s *Store) runningPid(id string) (int, error) {
-	rec, err := s.records.Get(id)
+	rec, err := s.get(id)
 	if errors.Is(err, errdef.ErrNotFound) {
 		return 0, noSuch(id)
 	}
@@ -100,7 +100,7 @@ func (s *Store) sharedMemory(spec *specs.Spec, rec Record) error {
 	case mode == "none":
 		spec.Mounts = slices.Delete(spec.Mounts, at, at+1)
 	case joins:
-		other, err := s.records.Get(ref)
+		other, err := s.get(ref)
 		if err != nil {
 			return err
 		}

@@ -228,7 +228,7 @@ func (v *supervision) joinOther(ctx context.Context, id string) error {
 // onHost reports whether a container has this machine's network, perhaps by way of another container.
 func (s *Store) onHost(rec Record) bool {
 	if id, ok := strings.CutPrefix(rec.Host.Network, joins); ok {
-		other, err := s.records.Get(id)
+		other, err := s.get(id)
 		return err == nil && other.Host.Network == network.Host
 	}
 	return rec.Host.Network == network.Host
@@ -280,7 +280,7 @@ func (s *Store) clearNetworks(ctx context.Context, except string) error {
 		if id == except || !validID(id) || s.held(id) {
 			continue
 		}
-		if rec, err := s.records.Get(id); err == nil {
+		if rec, err := s.get(id); err == nil {
 			if _, err := s.reconcile(ctx, rec); err != nil && !errors.Is(err, errdef.ErrNotFound) {
 				return err
 			}
@@ -422,7 +422,7 @@ func without(rec Record, n network.Network) func([]network.Attachment) ([]networ
 // changeNetworks changes the networks of a container's record.
 func (s *Store) changeNetworks(ctx context.Context, rec Record, change func([]network.Attachment) ([]network.Attachment, error)) error {
 	return s.records.Locked(ctx, rec.ID, func() error {
-		cur, err := s.records.Get(rec.ID)
+		cur, err := s.get(rec.ID)
 		if err != nil {
 			return err
 		}

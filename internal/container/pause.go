@@ -99,15 +99,12 @@ func (s *Store) killFrozen(ctx context.Context, rec Record) error {
 // setStatus changes from into to, if the container is still in from: its supervisor may have recorded the end meanwhile.
 func (s *Store) setStatus(ctx context.Context, id string, from, to Status) error {
 	// Without the lock first: where nothing can be written there is mostly nothing to write either.
-	if rec, err := s.records.Get(id); err != nil || rec.State.Status != from {
+	if rec, err := s.get(id); err != nil || rec.State.Status != from {
 		return err
 	}
-	return s.records.Locked(ctx, id, func() error {
-		rec, err := s.records.Get(id)
-		if err != nil || rec.State.Status != from {
-			return err
-		}
-		rec.State.Status = to
-		return s.records.PutVolatile(id, rec)
+	return s.changeState(ctx, id, func(st *State) bool {
+		still := st.Status == from
+		st.Status = to
+		return still
 	})
 }

@@ -99,7 +99,7 @@ func (v *supervision) again(c *control, code int, failure error) bool {
 		return false
 	default:
 	}
-	cur, err := v.s.records.Get(v.rec.ID)
+	cur, err := v.s.get(v.rec.ID)
 	if err != nil || cur.Halted || !v.ran {
 		return false
 	}
@@ -129,12 +129,12 @@ func (v *supervision) rest(ctx context.Context, c *control, code int, failure er
 	}
 	defer l.Close()
 	go next.serve(l)
-	if err := v.s.putEnd(ctx, v.rec); err != nil {
+	if err := v.s.putState(ctx, &v.rec, nil); err != nil {
 		return nil, err
 	}
 	v.s.emitDie(v.rec)
 	c.hub.exit(code, v.problem)
-	if cur, err := v.s.records.Get(v.rec.ID); err != nil || cur.Halted {
+	if cur, err := v.s.get(v.rec.ID); err != nil || cur.Halted {
 		return nil, err
 	}
 	select {
@@ -144,7 +144,7 @@ func (v *supervision) rest(ctx context.Context, c *control, code int, failure er
 		return nil, ctx.Err()
 	case <-time.After(pause):
 	}
-	cur, err := v.s.records.Get(v.rec.ID)
+	cur, err := v.s.get(v.rec.ID)
 	if err != nil || cur.Halted {
 		return nil, err
 	}
@@ -161,12 +161,12 @@ func (s *Store) halt(ctx context.Context, rec Record) error {
 
 func (s *Store) setHalted(ctx context.Context, id string, halted bool) error {
 	return s.records.Locked(ctx, id, func() error {
-		cur, err := s.records.Get(id)
+		cur, err := s.get(id)
 		if err != nil || cur.Halted == halted {
 			return err
 		}
 		cur.Halted = halted
-		return s.records.Put(id, cur)
+		return s.put(cur)
 	})
 }
 

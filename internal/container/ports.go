@@ -108,7 +108,7 @@ func (s *Store) takenBy(err error) error {
 	if !ok {
 		return err
 	}
-	all, e := s.records.All()
+	all, e := s.all()
 	if e != nil {
 		return errors.Join(err, e)
 	}

@@ -25,7 +25,7 @@ func (s *Store) reconcile(ctx context.Context, rec Record) (Record, error) {
 	}
 	l, err := s.tryLock(ctx, rec.ID)
 	if errors.Is(err, errdef.ErrConflict) {
-		return s.records.Get(rec.ID) // a supervisor has come, or another process is doing this
+		return s.get(rec.ID) // a supervisor has come, or another process is doing this
 	}
 	if err != nil {
 		return rec, err
@@ -41,9 +41,12 @@ func (s *Store) abandoned(rec Record) bool {
 	return (s.unfinished(rec) || s.overdue(rec)) && !s.held(rec.ID)
 }
 
-// unfinished reports whether there is something that only a supervisor leaves. To the holder of the lock that is one who is dead.
+// unfinished reports whether there is something that only a supervisor leaves, or the record does not tell yet how it ended. To the holder of the lock that is one who is dead.
 func (s *Store) unfinished(rec Record) bool {
 	if rec.State.Supervised() {
+		return true
+	}
+	if _, ok := s.kept(rec.ID); ok {
 		return true
 	}
 	_, err := os.Stat(filepath.Join(s.RunDir(rec.ID), "rootfs"))
@@ -57,7 +60,7 @@ func (s *Store) overdue(rec Record) bool {
 
 // bringInOrder is reconcile's work under the lock.
 func (s *Store) bringInOrder(ctx context.Context, id string) (Record, error) {
-	rec, err := s.records.Get(id)
+	rec, err := s.get(id)
 	if err != nil {
 		return rec, err
 	}
@@ -76,11 +79,10 @@ func (s *Store) bringInOrder(ctx context.Context, id string) (Record, error) {
 
 // bury ends what a killed supervisor left and records it. The caller holds the lock.
 func (s *Store) bury(ctx context.Context, rec *Record) error {
-	if end, ok := s.keptEnd(rec.ID); ok { // it was no killed one
-		rec.State = end
-		return s.putEnd(ctx, *rec)
-	}
 	st := &rec.State
+	if _, ok := s.kept(rec.ID); ok && !st.Supervised() { // it was no killed one
+		return s.putState(ctx, rec, nil)
+	}
 	rebooted := st.Supervised() && st.BootID != "" && st.BootID != bootID()
 	if err := errors.Join(s.killFrozen(ctx, *rec), killLeftover(ctx, *st)); err != nil {
 		return fmt.Errorf("container %s: left by its supervisor: %w", rec.Name, err)
@@ -104,7 +106,7 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 	}
 	st.FinishedAt = time.Now().UTC()
 	st.Pid, st.PidStart, st.Supervisor, st.Shim, st.Ports = 0, 0, 0, false, nil
-	if err := s.putEnd(ctx, *rec); err != nil {
+	if err := s.putState(ctx, rec, nil); err != nil {
 		return err
 	}
 	if !resting {

@@ -79,7 +79,7 @@ func (s *Store) frozen(ctx context.Context, rec Record, noPause bool, fn func() 
 	// Also when ctx has ended: nobody else would thaw it.
 	ctx = context.WithoutCancel(ctx)
 	return errors.Join(err, s.records.Locked(ctx, rec.ID, func() error {
-		if cur, err := s.records.Get(rec.ID); err == nil && cur.State.Status == Paused {
+		if cur, err := s.get(rec.ID); err == nil && cur.State.Status == Paused {
 			return nil // somebody paused it meanwhile
 		}
 		return s.runtime(rec).Resume(ctx, rec.ID)

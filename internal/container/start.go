@@ -88,7 +88,7 @@ func (s *Store) startShim(ctx context.Context, rec Record, o StartOptions) (Resu
 		return Result{Detached: true}, nil
 	}
 	if proxy != nil {
-		if cur, err := s.records.Get(rec.ID); err == nil {
+		if cur, err := s.get(rec.ID); err == nil {
 			proxy.forward(func(sig os.Signal) { s.proxied(cur, sig) })
 		}
 	}
@@ -332,7 +332,7 @@ func (s *Store) lost(ctx context.Context, rec Record, cause error) (Result, erro
 	if s.held(rec.ID) {
 		return Result{}, fmt.Errorf("container %s: attachment: %w", rec.Name, cause)
 	}
-	cur, err := s.records.Get(rec.ID)
+	cur, err := s.get(rec.ID)
 	if err == nil {
 		cur, err = s.reconcile(ctx, cur)
 	}

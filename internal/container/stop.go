@@ -84,7 +84,7 @@ func (s *Store) begun(ctx context.Context, rec Record) (Record, error) {
 			return rec, ctx.Err()
 		case <-time.After(time.Millisecond):
 		}
-		cur, err := s.records.Get(rec.ID)
+		cur, err := s.get(rec.ID)
 		if errors.Is(err, errdef.ErrNotFound) {
 			return rec, noSuch(rec.ID)
 		}
@@ -98,7 +98,7 @@ func (s *Store) begun(ctx context.Context, rec Record) (Record, error) {
 
 // settle makes sure that the record of a container whose lock is free tells the truth.
 func (s *Store) settle(ctx context.Context, id string) error {
-	cur, err := s.records.Get(id)
+	cur, err := s.get(id)
 	if err == nil {
 		_, err = s.reconcile(ctx, cur)
 	}
@@ -170,7 +170,7 @@ func (s *Store) awaitEnd(ctx context.Context, rec Record) (int, error) {
 	if v.Done {
 		return v.Code, nil
 	}
-	cur, err := s.records.Get(rec.ID)
+	cur, err := s.get(rec.ID)
 	if err == nil {
 		cur, err = s.reconcile(ctx, cur)
 	}
@@ -232,7 +232,7 @@ func (s *Store) Remove(ctx context.Context, rec Record, o RemoveOptions) error {
 }
 
 func (s *Store) removeLocked(ctx context.Context, rec Record, o RemoveOptions) error {
-	cur, err := s.records.Get(rec.ID)
+	cur, err := s.get(rec.ID)
 	if errors.Is(err, errdef.ErrNotFound) {
 		if rec.Host.AutoRemove || o.Force {
 			return nil

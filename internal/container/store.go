@@ -110,7 +110,7 @@ func (s *Store) Lookup(ctx context.Context, ref string) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	rec, err := s.records.Get(id)
+	rec, err := s.get(id)
 	if err == nil {
 		rec, err = s.reconcile(ctx, rec)
 	}
@@ -157,7 +157,7 @@ func (s *Store) resolvePrefix(prefix string) (string, error) {
 
 // List returns every container, newest first, after it has finished what killed supervisors left.
 func (s *Store) List(ctx context.Context) ([]Record, error) {
-	all, err := s.records.All()
+	all, err := s.all()
 	if err != nil {
 		return nil, err
 	}

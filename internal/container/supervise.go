@@ -2,16 +2,11 @@ package container
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"strata/internal/atomicfile"
 	"strata/internal/cgroup"
 	"strata/internal/errdef"
 	"strata/internal/network"
@@ -49,7 +44,7 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 	if err != nil {
 		return nil, err
 	}
-	rec, err := s.records.Get(id)
+	rec, err := s.get(id)
 	if errors.Is(err, errdef.ErrNotFound) {
 		err = noSuch(id)
 	}
@@ -122,26 +117,11 @@ func (v *supervision) started(ctx context.Context, pid int, shim bool) error {
 			v.group = &g
 		}
 	}
-	ctx = context.WithoutCancel(ctx)
-	return v.s.records.Locked(ctx, v.rec.ID, func() error {
-		if v.s.mergeOthers(&v.rec) && v.s.apply(ctx, v.rec) != nil {
+	return v.s.putState(ctx, &v.rec, func() {
+		if v.s.apply(context.WithoutCancel(ctx), v.rec) != nil {
 			v.rec.State.Error = "limits that were changed while it started do not hold"
 		}
-		return v.s.records.PutVolatile(v.rec.ID, v.rec)
 	})
-}
-
-// mergeOthers takes over into rec what others may have changed in the record since it was read: the name, the networks, the restart policy, and the limits.
-// It reports whether the limits differ. The caller holds the record's lock.
-func (s *Store) mergeOthers(rec *Record) (limits bool) {
-	cur, err := s.records.Get(rec.ID)
-	if err != nil {
-		return false
-	}
-	limits = !rec.Host.Resources.equal(cur.Host.Resources)
-	rec.Name, rec.Host.Resources, rec.Host.Networks = cur.Name, cur.Host.Resources, cur.Host.Networks
-	rec.Halted, rec.Host.Restart = cur.Halted, cur.Host.Restart
-	return limits
 }
 
 // finish records how the run ended, or removes the container if it asked for that, and gives up the lock. said is called
@@ -169,7 +149,7 @@ func (v *supervision) finish(ctx context.Context, code int, failure error, said 
 	var err error
 	remove := v.rec.Host.AutoRemove && !v.s.restarting(v.rec.ID)
 	if !remove {
-		err = v.s.putEnd(ctx, v.rec)
+		err = v.s.putState(ctx, &v.rec, nil)
 		if v.rec.Host.AutoRemove {
 			err = errors.Join(err, v.s.forgetVolatile(v.rec.ID))
 		}
@@ -198,59 +178,6 @@ func (v *supervision) tidy(ctx context.Context, failure error) error {
 		return r.Forget(v.rec.ID)
 	}
 	return r.Clear(context.WithoutCancel(ctx), v.rec.ID, v.s.groups(v.rec.ID))
-}
-
-// putEnd publishes the final record without waiting for the disk; names and limits changed meanwhile by others are kept. It
-// does so also when ctx has ended: nobody else knows the end. When the disk takes nothing, the end is kept in the run directory, until
-// somebody who looks at the container can publish it.
-func (s *Store) putEnd(ctx context.Context, rec Record) error {
-	err := s.records.Locked(context.WithoutCancel(ctx), rec.ID, func() error {
-		s.mergeOthers(&rec)
-		return s.records.PutVolatile(rec.ID, rec)
-	})
-	if takesNothing(err) {
-		return s.keepEnd(rec)
-	}
-	if err == nil {
-		os.Remove(s.endFile(rec.ID)) // mostly there is none
-	}
-	return err
-}
-
-// takesNothing reports whether an error is that of a file system on which nothing can be written just now.
-func takesNothing(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
-}
-
-// endName is the name, in a run directory, of a state that the disk did not take.
-const endName = "end.json"
-
-func (s *Store) endFile(id string) string { return filepath.Join(s.RunDir(id), endName) }
-
-func (s *Store) keepEnd(rec Record) error {
-	raw, err := json.Marshal(rec.State)
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(s.endFile(rec.ID), raw, 0o600)
-}
-
-// keptEnd gives the state in which the container's last supervisor left it, if the disk did not take it.
-func (s *Store) keptEnd(id string) (st State, ok bool) {
-	raw, err := os.ReadFile(s.endFile(id))
-	return st, err == nil && json.Unmarshal(raw, &st) == nil
-}
-
-// sync flushes the record to the disk, if it is still there.
-func (s *Store) sync(id string) {
-	f, err := os.Open(s.records.Path() + "/" + id + ".json")
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	if f.Sync() == nil {
-		_ = atomicfile.SyncDir(s.records.Path()) // as far as the disk lets us: the record is published
-	}
 }
 
 // runHere supervises the container in this process until it ends: for one in the foreground that removes itself and

@@ -29,7 +29,7 @@ func (s *Store) Update(ctx context.Context, rec Record, u Change) error {
 
 func (s *Store) update(ctx context.Context, rec Record, u Change) error {
 	return s.records.Locked(ctx, rec.ID, func() error {
-		cur, err := s.records.Get(rec.ID)
+		cur, err := s.get(rec.ID)
 		if errors.Is(err, errdef.ErrNotFound) {
 			return noSuch(rec.ID)
 		}
