@@ -268,7 +268,7 @@ func (l *lab) mounts() error {
 func (l *lab) leftovers() error {
 	var errs []error
 	old := time.Now().Add(-time.Hour)
-	for _, dir := range []string{".", "images", "refs", "bases", "containers", "containers/names", "blobs/sha256", "layers", "cache/entries", "cache/slots", "cache/aliases", "cache/context"} {
+	for _, dir := range []string{".", "images", "refs", "bases", "containers", "containers/names", "blobs/sha256", "layers", "cache", "cache/entries", "cache/slots", "cache/aliases", "cache/context"} {
 		entries, err := os.ReadDir(filepath.Join(l.root, dir))
 		if err != nil {
 			continue

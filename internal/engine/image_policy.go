@@ -134,7 +134,7 @@ func (v *inventory) overMax(candidates []image.Image, used map[digest.Digest]tim
 		if err != nil {
 			return err
 		}
-		for name := range names {
+		for _, name := range names {
 			if owners[name]++; owners[name] == 1 {
 				total += sizes[name]
 			}
@@ -142,7 +142,7 @@ func (v *inventory) overMax(candidates []image.Image, used map[digest.Digest]tim
 	}
 	drop := func(img image.Image) error {
 		names, err := v.images.Reach(img)
-		for name := range names {
+		for _, name := range names {
 			if owners[name]--; owners[name] == 0 {
 				total -= sizes[name]
 			}

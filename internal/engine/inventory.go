@@ -68,7 +68,14 @@ func (e *Engine) inventory(ctx context.Context) (*inventory, error) {
 	if err := cache.Walk(func(entry graph.Entry) error { v.entries = append(v.entries, entry); return nil }); err != nil {
 		return nil, err
 	}
-	if err := e.layers.Walk(func(m layer.Meta) error { v.layers = append(v.layers, m); return nil }); err != nil {
+	err = e.layers.Walk(func(m layer.Meta) error {
+		v.layers = append(v.layers, m)
+		if e.layers.Present(m) {
+			v.images.Tell(m.DiffID, m.Blobs)
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	return v, e.content.Walk(func(b content.Info) error { v.blobs = append(v.blobs, b); return nil })

@@ -142,12 +142,16 @@ func deletions(img image.Image) []image.Deleted {
 // its child.
 func (v *inventory) orphan(child image.Image, used func(digest.Digest) ([]image.Use, error), g *gone) (image.Image, bool) {
 	var parent image.Image
-	for _, img := range v.images.Images {
-		if img.Parent != "" && img.Parent == child.Parent && !g.images[img.ID] {
+	if child.Parent == "" {
+		return parent, false
+	}
+	for i := range v.images.Images {
+		img := &v.images.Images[i]
+		if img.Parent == child.Parent && !g.images[img.ID] {
 			return parent, false
 		}
-		if child.Parent != "" && img.ID == child.Parent {
-			parent = img
+		if img.ID == child.Parent {
+			parent = *img
 		}
 	}
 	if parent.ID == "" || len(parent.Tags)+len(parent.RepoDigests) > 0 || g.images[parent.ID] || v.live[image.ImageName(parent.ID)] {

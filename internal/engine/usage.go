@@ -116,12 +116,12 @@ func (v *inventory) imageUsage(ctx context.Context, garbage int64) (Usage, []Ima
 	if err != nil {
 		return u, nil, err
 	}
-	reach, owners := make([]map[string]bool, u.Total), map[string]int{}
+	reach, owners := make([][]string, u.Total), make(map[string]int, len(sizes))
 	for i, img := range v.images.Images {
 		if reach[i], err = v.images.Reach(img); err != nil {
 			return u, nil, err
 		}
-		for name := range reach[i] {
+		for _, name := range reach[i] {
 			owners[name]++
 		}
 	}
@@ -132,7 +132,7 @@ func (v *inventory) imageUsage(ctx context.Context, garbage int64) (Usage, []Ima
 	each := make([]ImageUsage, u.Total)
 	for i, img := range v.images.Images {
 		one := ImageUsage{Image: img, Containers: users[img.ID]}
-		for name := range reach[i] {
+		for _, name := range reach[i] {
 			if owners[name] > 1 {
 				one.Shared += sizes[name]
 			} else {
@@ -269,6 +269,9 @@ func (v *inventory) reclaimableCache(garbage int64) (int64, error) {
 	g := newGone()
 	if _, err := v.e.doomCache(v, CachePrune{All: true}, g); err != nil {
 		return 0, err
+	}
+	if len(g.entries) == 0 {
+		return g.bytes, nil
 	}
 	all, err := v.frees(g)
 	return all - garbage, err

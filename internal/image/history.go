@@ -16,7 +16,7 @@ type HistoryRow struct {
 	// Created is zero when the history does not say.
 	Created   time.Time
 	CreatedBy string
-	// Size is what the row's layer takes on the disk, in bytes.
+	// Size is what the files of the row's layer have, in bytes.
 	Size    int64
 	Comment string
 	// Empty: the step made no layer.
@@ -51,7 +51,7 @@ func (s *Store) History(img Image) ([]HistoryRow, error) {
 		if err != nil {
 			return nil, broken(img.ID, fmt.Errorf("layer %s: %w", rows[i].DiffID, err))
 		}
-		rows[i].Size = meta.Disk
+		rows[i].Size = meta.Shown()
 	}
 	slices.Reverse(rows)
 	if len(rows) > 0 {
@@ -69,15 +69,19 @@ func (s *Store) Sizes(images []Image) ([]int64, error) {
 	})
 }
 
-// Size is what the files of the image's layers have, in bytes, whether shared with other images or not.
+// Size is what the files of the image's layers have, in bytes, whether shared with other images or not. Where the record says it, no
+// layer is asked.
 func (s *Store) Size(img Image) (int64, error) {
+	if img.Size > 0 {
+		return img.Size, nil
+	}
 	var sum int64
 	for _, l := range img.DiffIDs() {
 		meta, err := s.Layers.Stat(l)
 		if err != nil {
 			return sum, broken(img.ID, fmt.Errorf("layer %s: %w", l, err))
 		}
-		sum += meta.Disk
+		sum += meta.Shown()
 	}
 	return sum, nil
 }

@@ -35,7 +35,7 @@ func (l layers) Stat(id oci.DiffID) (layer.Meta, error) {
 // add makes up a layer.
 func (l layers) add(text string) oci.DiffID {
 	id := oci.DiffID(digest.FromString(text))
-	l[id] = layer.Meta{DiffID: id, Size: int64(len(text)) + 1024, Disk: int64(len(text))}
+	l[id] = layer.Meta{DiffID: id, Size: int64(len(text)) + 1024, Disk: int64(len(text)), Content: int64(len(text))}
 	return id
 }
 
@@ -301,6 +301,35 @@ func TestAppendAndHistory(t *testing.T) {
 	img.Config.History = make([]oci.History, 3)
 	if rows, err := f.History(img); err != nil || len(rows) != 3 || rows[0].Size != 0 || rows[2].Size != 5 {
 		t.Errorf("too much history: %+v, %v", rows, err)
+	}
+}
+
+// TestSize holds that the record tells the size, and the layers where it does not, as in records of an older strata.
+func TestSize(t *testing.T) {
+	f := open(t)
+	ids := []oci.DiffID{f.layers.add("first"), f.layers.add("second")}
+	img, err := f.Put(t.Context(), &oci.Image{OS: "linux", Architecture: "amd64", RootFS: oci.RootFS{Type: "layers", DiffIDs: ids}}, image.PutOptions{})
+	if err != nil || img.Size != 11 {
+		t.Fatalf("recorded: %d, %v", img.Size, err)
+	}
+	older := img
+	older.Size = 0
+	if size, err := f.Size(older); err != nil || size != 11 {
+		t.Errorf("by the layers: %d, %v", size, err)
+	}
+	old := f.layers[ids[1]]
+	old.Content, old.Disk = -1, 8
+	f.layers[ids[1]] = old
+	if size, err := f.Size(older); err != nil || size != 13 {
+		t.Errorf("by a layer whose record is old: %d, %v", size, err)
+	}
+	again, err := f.Put(t.Context(), img.Config, image.PutOptions{})
+	if err != nil || again.Size != 11 {
+		t.Errorf("put again with such a layer: %d, %v", again.Size, err)
+	}
+	delete(f.layers, ids[0])
+	if _, err := f.Size(older); !errors.Is(err, errdef.ErrCorrupt) {
+		t.Errorf("without a layer: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -56,7 +57,8 @@ func (s *Store) putDocuments(ctx context.Context, cfg *oci.Image, o PutOptions) 
 		return Record{}, err
 	}
 	id := digest.FromBytes(rawConfig)
-	if err := s.holdLayers(ctx, id, cfg.RootFS.DiffIDs); err != nil {
+	size, err := s.holdLayers(ctx, id, cfg.RootFS.DiffIDs)
+	if err != nil {
 		return Record{}, err
 	}
 	rawManifest := o.RawManifest
@@ -74,7 +76,7 @@ func (s *Store) putDocuments(ctx context.Context, cfg *oci.Image, o PutOptions) 
 	}
 	return Record{
 		ID: id, Manifest: desc, Foreign: o.RawManifest != nil, Created: s.now(),
-		RepoDigests: o.RepoDigests, Parent: o.Parent,
+		RepoDigests: o.RepoDigests, Parent: o.Parent, Size: size,
 	}, nil
 }
 
@@ -93,21 +95,28 @@ func configBytes(cfg *oci.Image, raw []byte) ([]byte, error) {
 	return raw, nil
 }
 
-// holdLayers keeps the image's layers and sees that they are there.
-func (s *Store) holdLayers(ctx context.Context, id digest.Digest, layers []oci.DiffID) error {
+// holdLayers keeps the image's layers, sees that they are there, and gives the size of their files, 0 if one's is not known.
+func (s *Store) holdLayers(ctx context.Context, id digest.Digest, layers []oci.DiffID) (size int64, err error) {
 	names := []string{ImageName(id)}
 	for _, l := range layers {
 		names = append(names, LayerName(l))
 	}
 	if err := s.hold(ctx, names...); err != nil {
-		return err
+		return 0, err
 	}
+	known := true
 	for _, l := range layers {
-		if _, err := s.Layers.Stat(l); err != nil {
-			return fmt.Errorf("image %s: layer %s: %w", short(id), l, err)
+		meta, err := s.Layers.Stat(l)
+		if err != nil {
+			return 0, fmt.Errorf("image %s: layer %s: %w", short(id), l, err)
 		}
+		size += meta.Content
+		known = known && meta.Content >= 0
 	}
-	return nil
+	if !known {
+		return 0, nil
+	}
+	return size, nil
 }
 
 // makeManifest describes the image as it lies in the store, layers uncompressed.
@@ -211,6 +220,7 @@ func merge(old, rec Record) Record {
 		rec.Parent = old.Parent
 	}
 	rec.RepoDigests = union(old.RepoDigests, rec.RepoDigests)
+	rec.Size = cmp.Or(rec.Size, old.Size)
 	return rec
 }
 

@@ -205,25 +205,20 @@ func (s *Store) List(_ context.Context) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.list(tags, s.readKey)
+	return s.list(tags, s.read)
 }
 
-// Brief is List without the manifests, which few lists need.
+// Brief is List without manifests and histories, which few lists need.
 func (s *Store) Brief(_ context.Context) ([]Image, error) {
 	tags, err := s.Tags.All()
 	if err != nil {
 		return nil, err
 	}
-	return s.list(tags, func(key string) (Image, error) {
-		rec, err := s.Images.Get(key)
-		if err != nil {
-			return Image{}, err
-		}
-		return s.readConfig(rec)
-	})
+	return s.list(tags, func(rec Record) (Image, error) { return s.readConfig(rec, oci.ParseBrief) })
 }
 
-func (s *Store) list(tags map[string]Tag, read func(key string) (Image, error)) ([]Image, error) {
+// list gives all images, each completed by read.
+func (s *Store) list(tags map[string]Tag, read func(Record) (Image, error)) ([]Image, error) {
 	names := namesByImage(tags)
 	keys, err := s.Images.Keys()
 	if err != nil {
@@ -231,7 +226,11 @@ func (s *Store) list(tags map[string]Tag, read func(key string) (Image, error)) 
 	}
 	images, errs := make([]Image, len(keys)), make([]error, len(keys))
 	_ = parallel.Each(len(keys), func(i int) error { // each has an error of its own
-		images[i], errs[i] = read(keys[i])
+		rec, err := s.Images.Get(keys[i])
+		if err == nil {
+			images[i], err = read(rec)
+		}
+		errs[i] = err
 		return nil
 	})
 	var list []Image
@@ -250,12 +249,4 @@ func (s *Store) list(tags map[string]Tag, read func(key string) (Image, error)) 
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
 	})
 	return list, errors.Join(failed...)
-}
-
-func (s *Store) readKey(key string) (Image, error) {
-	rec, err := s.Images.Get(key)
-	if err != nil {
-		return Image{}, err
-	}
-	return s.read(rec)
 }

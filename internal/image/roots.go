@@ -3,11 +3,13 @@ package image
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"strata/internal/errdef"
+	"strata/internal/layer"
 	"strata/internal/oci"
 	"strata/internal/reference"
 )
@@ -49,11 +51,12 @@ func (s *Store) Roots(ctx context.Context) (map[string]bool, error) {
 // Snapshot is all images at one moment, read once. It is for one goroutine.
 type Snapshot struct {
 	s *Store
-	// Images with their tags, newest first.
+	// Images with their tags, newest first, without histories.
 	Images  []Image
 	tagged  map[string]time.Time              // when each tag was pointed to what it points to
 	indexes map[digest.Digest][]Tag           // tags for several platforms, by the image that stands for them here
-	forms   map[oci.DiffID][]string           // compressed forms of layers that were asked for
+	forms   map[oci.DiffID][]string           // compressed forms of layers that were asked for, or told of
+	own     map[digest.Digest][]string        // what each image reaches by itself
 	reached map[digest.Digest]map[string]bool // names that an index reaches
 }
 
@@ -63,7 +66,7 @@ func (s *Store) Snapshot(_ context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Snapshot{s: s, tagged: map[string]time.Time{}, indexes: map[digest.Digest][]Tag{}, forms: map[oci.DiffID][]string{}, reached: map[digest.Digest]map[string]bool{}}
+	v := &Snapshot{s: s, tagged: map[string]time.Time{}, indexes: map[digest.Digest][]Tag{}, forms: map[oci.DiffID][]string{}, own: map[digest.Digest][]string{}, reached: map[digest.Digest]map[string]bool{}}
 	for _, t := range tags {
 		if n := len(t.History); n > 0 {
 			v.tagged[t.Name] = t.History[n-1].Time
@@ -72,8 +75,18 @@ func (s *Store) Snapshot(_ context.Context) (*Snapshot, error) {
 			v.indexes[t.Image] = append(v.indexes[t.Image], t)
 		}
 	}
-	v.Images, err = s.list(tags, s.readKey)
+	v.Images, err = s.list(tags, func(rec Record) (Image, error) { return s.readBoth(rec, oci.ParseBrief) })
 	return v, err
+}
+
+// Tell says which compressed forms a layer is known to have, so that it is not asked. It is for who has read all layers since.
+func (v *Snapshot) Tell(id oci.DiffID, blobs []layer.Blob) { v.forms[id] = formNames(blobs) }
+
+func formNames(blobs []layer.Blob) (names []string) {
+	for _, b := range blobs {
+		names = append(names, BlobName(b.Digest))
+	}
+	return names
 }
 
 // Tagged is when a tag was pointed to what it points to.
@@ -82,13 +95,15 @@ func (v *Snapshot) Tagged(name string) time.Time { return v.tagged[name] }
 // Roots gives the names of everything that images reach: see [Snapshot.Reach]. Images that gone names, and their tags, reach
 // nothing.
 func (v *Snapshot) Roots(gone map[digest.Digest]bool) (map[string]bool, error) {
-	roots := map[string]bool{}
+	roots := make(map[string]bool, 8*len(v.Images))
 	add := func(name string) { roots[name] = true }
-	for _, img := range v.Images {
-		if gone[img.ID] {
+	for i := range v.Images {
+		if gone[v.Images[i].ID] {
 			continue
 		}
-		v.reach(img, add)
+		for _, name := range v.reach(v.Images[i]) {
+			add(name)
+		}
 	}
 	for id, tags := range v.indexes {
 		if gone[id] {
@@ -102,32 +117,42 @@ func (v *Snapshot) Roots(gone map[digest.Digest]bool) (map[string]bool, error) {
 }
 
 // Reach gives the names of everything that an image reaches: [Names] of it, the compressed forms that are known of its layers,
-// and what indexes reach that its tags stand for.
-func (v *Snapshot) Reach(img Image) (map[string]bool, error) {
-	names := map[string]bool{}
-	add := func(name string) { names[name] = true }
-	v.reach(img, add)
-	return names, v.indexed(v.indexes[img.ID], add)
+// and what indexes reach that its tags stand for. Each name is there once.
+func (v *Snapshot) Reach(img Image) ([]string, error) {
+	names := v.reach(img)
+	tags := v.indexes[img.ID]
+	if len(tags) == 0 {
+		return names, nil
+	}
+	names = slices.Clone(names)
+	err := v.indexed(tags, func(name string) { names = append(names, name) })
+	return distinct(names), err
 }
 
-func (v *Snapshot) reach(img Image, add func(name string)) {
-	for _, name := range Names(img) {
-		add(name)
+// reach gives what the image reaches by itself, each name once. The caller must not change it.
+func (v *Snapshot) reach(img Image) []string {
+	names, known := v.own[img.ID]
+	if known {
+		return names
 	}
+	names = Names(img)
 	for _, l := range img.DiffIDs() {
 		forms, known := v.forms[l]
 		if !known {
 			// A layer that cannot be read has no known forms; that it is damaged is `system check`'s to say.
 			meta, _ := v.s.Layers.Stat(l)
-			for _, b := range meta.Blobs {
-				forms = append(forms, BlobName(b.Digest))
-			}
+			forms = formNames(meta.Blobs)
 			v.forms[l] = forms
 		}
-		for _, name := range forms {
-			add(name)
-		}
+		names = append(names, forms...)
 	}
+	v.own[img.ID] = distinct(names)
+	return v.own[img.ID]
+}
+
+func distinct(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // indexed adds what the indexes reach that tags stand for.

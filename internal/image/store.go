@@ -42,6 +42,9 @@ type Record struct {
 	RepoDigests []string `json:"repoDigests,omitempty"`
 	// Parent is the image that this one was committed on, if any.
 	Parent digest.Digest `json:"parent,omitempty"`
+	// Size is what the files of the layers have, in bytes ([layer.Meta.Shown]): it follows from the id and never changes. Zero in
+	// records of an older strata, and where it is not known of each layer.
+	Size int64 `json:"size,omitempty"`
 	// LastTagged is when a tag was last pointed to the image.
 	LastTagged time.Time `json:"lastTagged,omitzero"`
 }
@@ -123,8 +126,10 @@ func (s *Store) Get(_ context.Context, id digest.Digest) (Image, error) {
 }
 
 // read completes rec with its documents.
-func (s *Store) read(rec Record) (Image, error) {
-	img, err := s.readConfig(rec)
+func (s *Store) read(rec Record) (Image, error) { return s.readBoth(rec, oci.ParseImage) }
+
+func (s *Store) readBoth(rec Record, parse func(raw []byte) (*oci.Image, error)) (Image, error) {
+	img, err := s.readConfig(rec, parse)
 	if err != nil {
 		return img, err
 	}
@@ -138,7 +143,7 @@ func (s *Store) read(rec Record) (Image, error) {
 }
 
 // readConfig completes rec with its config alone.
-func (s *Store) readConfig(rec Record) (Image, error) {
+func (s *Store) readConfig(rec Record, parse func(raw []byte) (*oci.Image, error)) (Image, error) {
 	img := Image{Record: rec}
 	for _, d := range []digest.Digest{rec.ID, rec.Manifest.Digest} {
 		if _, err := oci.ParseDigest(string(d)); err != nil {
@@ -150,7 +155,7 @@ func (s *Store) readConfig(rec Record) (Image, error) {
 		return img, err
 	}
 	img.RawConfig = raw
-	if img.Config, err = oci.ParseImage(raw); err != nil {
+	if img.Config, err = parse(raw); err != nil {
 		return img, broken(rec.ID, err)
 	}
 	return img, nil

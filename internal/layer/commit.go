@@ -102,7 +102,7 @@ func (s *Store) commit(ctx context.Context, g *staging, o CommitOptions) (Meta, 
 		return Meta{}, err
 	}
 	m, err := s.newMeta(id, formDir)
-	m.Size, m.Disk, m.Entries, m.Root = out.hash.size, out.disk, e.entries, root
+	m.Size, m.Disk, m.Content, m.Entries, m.Root = out.hash.size, out.disk, out.disk, e.entries, root
 	m.Opaque = lowerStack{s.opt.Userxattr}.opaque(g.fs())
 	return m, err
 }

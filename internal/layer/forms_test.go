@@ -75,7 +75,7 @@ func bothForms(t testing.TB, raw []byte) {
 		return
 	}
 	roundTrip(t, tars, raw)
-	if got.Form != "tar" || got.DiffID != want.DiffID || got.Entries != want.Entries || got.Missing != want.Missing ||
+	if got.Form != "tar" || got.DiffID != want.DiffID || got.Entries != want.Entries || got.Content != want.Content || got.Missing != want.Missing ||
 		got.Root != want.Root || got.Opaque != want.Opaque || !slices.Equal(got.Implicit, want.Implicit) {
 		t.Errorf("record\n%+v\nwant\n%+v", got, want)
 	}

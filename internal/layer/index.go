@@ -25,6 +25,7 @@ type indexer struct {
 	entries int
 	implied int
 	missing int
+	content int64 // bytes of regular files
 	names   int64 // bytes of names, link targets and attributes held
 	links   int   // symbolic links followed for the current name
 	store   *contentStore
@@ -206,6 +207,7 @@ func (x *indexer) file(dir *node, base string, hdr *tar.Header, body io.Reader) 
 	} else if n.block, err = blockOf(x.src.n); err != nil {
 		return err
 	}
+	x.content += n.size
 	return x.put(dir, base, n)
 }
 

@@ -106,7 +106,7 @@ func (s *Store) unpack(ctx context.Context, g *staging, src io.Reader) (Meta, er
 	if err != nil {
 		return Meta{}, err
 	}
-	m.Size, m.Disk, m.Entries = in.size, u.disk+rec.disk, u.entries
+	m.Size, m.Disk, m.Content, m.Entries = in.size, u.disk+rec.disk, u.content, u.entries
 	m.Implicit, m.Missing = u.implicit(), u.missing
 	m.Root, m.Opaque = !u.dirs[""].implicit, u.dirs[""].opaque
 	return m, nil

@@ -71,7 +71,7 @@ func create(path string) (*os.File, error) {
 
 // describe writes the index and tells in the record what the tar is.
 func (x *indexer) describe(m *Meta, index *os.File) error {
-	m.Implicit, m.Entries, m.Missing = x.finish(), x.entries, x.missing
+	m.Implicit, m.Content, m.Entries, m.Missing = x.finish(), x.content, x.entries, x.missing
 	m.Root, m.Opaque = !x.root.implicit, x.root.opaque
 	size, err := x.writeIndex(index, m.DiffID, m.Size)
 	if err != nil {

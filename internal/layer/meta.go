@@ -18,6 +18,9 @@ type Meta struct {
 	Size    int64      `json:"size"`    // of the tar, bytes
 	Disk    int64      `json:"disk"`    // of file content, bytes
 	Entries int        `json:"entries"` // in the tar
+	// Content is what the regular files of the tar have, in bytes, by its entries: the same in each form, as long as the diffID is.
+	// Below zero in records of an older strata, which did not note it. See [Meta.Shown].
+	Content int64 `json:"content"`
 	// Tree is what the files of a layer in directory form take on the disk, bytes; 0 is not known. See [Store.Usage].
 	Tree int64  `json:"tree,omitempty"`
 	Form string `json:"form"` // "dir", "tar"
@@ -49,6 +52,17 @@ type Blob struct {
 	Made string `json:"made,omitempty"`
 }
 
+// Shown is the layer's size as lists show it: docker's, of the files' content.
+func (m Meta) Shown() int64 {
+	if m.Content < 0 {
+		return m.Disk
+	}
+	return m.Content
+}
+
+// unknownContent is the Content of a record that says nothing of it.
+const unknownContent = -1
+
 func readMeta(path string) (Meta, error) {
 	m, _, err := readRecord(path)
 	return m, err
@@ -72,6 +86,7 @@ func readRecord(path string) (Meta, recordFile, error) {
 	if ok {
 		return m, file, nil
 	}
+	m = Meta{Content: unknownContent}
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return Meta{}, file, fmt.Errorf("%s: %w: %w", metaName, errdef.ErrCorrupt, err)
 	}

@@ -12,6 +12,7 @@ import (
 // scanMeta reads the record of a plain layer, as most are, in a tenth of the time of the general decoder, which counts where
 // thousands are read. ok is false for any other: implicit directories, compressed forms, anything that it does not know.
 func scanMeta(raw []byte) (m Meta, ok bool) {
+	m.Content = unknownContent
 	s := scanner{rest: bytes.TrimSuffix(raw, []byte("\n"))}
 	for s.take("{"); !s.bad; s.take(",") {
 		key := s.text()
@@ -25,6 +26,8 @@ func scanMeta(raw []byte) (m Meta, ok bool) {
 			m.Disk = s.number()
 		case "entries":
 			m.Entries = int(s.number())
+		case "content":
+			m.Content = s.number()
 		case "tree":
 			m.Tree = s.number()
 		case "form":

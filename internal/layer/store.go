@@ -129,17 +129,29 @@ func (s *Store) stat(id oci.DiffID) (Meta, error) {
 	if m.DiffID != id {
 		return Meta{}, fmt.Errorf("layer %s: its record is of %s: %w", id, m.DiffID, errdef.ErrCorrupt)
 	}
-	if m.Sealed {
-		return m, nil
-	}
-	boot, err := s.boot()
+	valid, err := s.valid(m)
 	if err != nil {
 		return Meta{}, fmt.Errorf("layer %s: %w", id, err)
 	}
-	if m.BootID != boot {
+	if !valid {
 		return Meta{}, fmt.Errorf("layer %s was not flushed before the machine went down: %w", id, errdef.ErrNotFound)
 	}
 	return m, nil
+}
+
+// valid reports whether what the record says of a layer holds: that it was flushed, or the machine has not gone down since.
+func (s *Store) valid(m Meta) (bool, error) {
+	if m.Sealed {
+		return true, nil
+	}
+	boot, err := s.boot()
+	return m.BootID == boot, err
+}
+
+// Present reports whether a layer that [Store.Walk] gave is one that [Store.Stat] would give.
+func (s *Store) Present(m Meta) bool {
+	valid, err := s.valid(m)
+	return m.Form != "" && valid && err == nil
 }
 
 // AddBlob records a compressed form of the layer. A blob that is known by its digest already is replaced.

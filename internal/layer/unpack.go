@@ -44,6 +44,7 @@ type unpacker struct {
 	implied int
 	missing int
 	disk    int64
+	content int64 // bytes of regular files, by their entries
 	buf     []byte
 }
 

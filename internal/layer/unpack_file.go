@@ -19,6 +19,7 @@ func (u *unpacker) file(h handle, base string, hdr *tar.Header, body io.Reader) 
 	if err != nil {
 		return err
 	}
+	u.content += hdr.Size
 	if u.copying {
 		return u.replace(h, base, hdr, body, a)
 	}

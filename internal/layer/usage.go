@@ -6,24 +6,24 @@ import (
 	"strata/internal/disk"
 )
 
+// What lies in a layer's directory beside the files of a tree, in each form. The lock is empty and takes nothing.
+var (
+	tarParts = [...]string{"", "/" + metaName, "/" + sumsName, "/" + tarName, "/" + indexName}
+	dirParts = [...]string{"", "/" + metaName, "/" + sumsName, "/" + skelName}
+)
+
 // Usage is what the layer of the record takes on the disk in bytes, all of its directory. The files of a layer in directory form
 // were measured when it was published: they do not change.
 func (s *Store) Usage(m Meta) (int64, error) {
-	total := m.Tree
+	dir, total, parts := s.path(m.DiffID), m.Tree, dirParts[:]
 	switch {
 	case m.Form == "", m.Form == formDir && m.Tree == 0:
-		return disk.Usage(s.path(m.DiffID))
+		return disk.Usage(dir)
 	case m.Form == formTar:
-		for _, name := range []string{tarName, indexName} {
-			n, err := disk.Lstat(s.path(m.DiffID, name))
-			if err != nil {
-				return 0, err
-			}
-			total += n
-		}
+		parts = tarParts[:]
 	}
-	for _, name := range []string{"", metaName, sumsName, skelName, lockName} {
-		n, err := disk.Lstat(s.path(m.DiffID, name))
+	for _, name := range parts {
+		n, err := disk.Lstat(dir + name)
 		if err != nil {
 			return 0, err
 		}

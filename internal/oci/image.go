@@ -71,11 +71,25 @@ type Healthcheck struct {
 
 // ParseImage decodes and checks a config: os and architecture are there, every diffID is one.
 func ParseImage(raw []byte) (*Image, error) {
+	var img Image
+	return parseImage(raw, &img, &img)
+}
+
+// ParseBrief is [ParseImage] without the history, which is most of a config and nothing to a list of many images.
+func ParseBrief(raw []byte) (*Image, error) {
+	var brief struct {
+		Image
+		History json.RawMessage `json:"history"`
+	}
+	return parseImage(raw, &brief, &brief.Image)
+}
+
+// parseImage decodes raw into what, of which img is a part, and checks that.
+func parseImage(raw []byte, what any, img *Image) (*Image, error) {
 	if len(raw) > MaxConfig {
 		return nil, fmt.Errorf("image config of %d bytes (at most %d): %w", len(raw), MaxConfig, errdef.ErrLimit)
 	}
-	var img Image
-	if err := json.Unmarshal(raw, &img); err != nil {
+	if err := json.Unmarshal(raw, what); err != nil {
 		return nil, fmt.Errorf("image config: %w: %w", errdef.ErrInvalid, err)
 	}
 	if img.RootFS.Type != "" && img.RootFS.Type != "layers" {
@@ -86,7 +100,7 @@ func ParseImage(raw []byte) (*Image, error) {
 			return nil, fmt.Errorf("image config: diff_ids: %w", err)
 		}
 	}
-	return &img, nil
+	return img, nil
 }
 
 // Marshal gives the config's one encoding: compact JSON without HTML escapes. Its sha256 is the image's id.

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -123,7 +124,8 @@ func Table(w io.Writer, headings []string, rows [][]string) error {
 }
 
 func tableWidth(w io.Writer, least int, headings []string, rows [][]string) error {
-	tw := newTabs(w, least)
+	out := bufio.NewWriterSize(w, 64<<10) // else each cell is a write of its own
+	tw := newTabs(out, least)
 	var b bytes.Buffer
 	b.WriteString(strings.Join(headings, "\t"))
 	b.WriteByte('\n')
@@ -139,7 +141,10 @@ func tableWidth(w io.Writer, least int, headings []string, rows [][]string) erro
 	if err := write(tw, &b); err != nil {
 		return err
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	return out.Flush()
 }
 
 func newTabs(w io.Writer, least int) *tabwriter.Writer {
