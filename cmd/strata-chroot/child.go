@@ -267,14 +267,14 @@ func mountOne(tree string, m specs.Mount) error {
 	readonly := slices.Contains(m.Options, "ro")
 	switch m.Type {
 	case "bind":
-		return mount.BindOn(m.Source, at, readonly, true)
+		return mount.BindOn(m.Source, at, nil, readonly, true)
 	case "proc":
-		return mount.BindOn("/proc", at, false, true)
+		return mount.BindOn("/proc", at, nil, false, true)
 	case "sysfs":
-		return mount.BindOn("/sys", at, true, true)
+		return mount.BindOn("/sys", at, nil, true, true)
 	case "tmpfs":
 		if m.Destination == "/dev" {
-			return mount.BindOn("/dev", at, false, true)
+			return mount.BindOn("/dev", at, nil, false, true)
 		}
 		return mountTmpfs(at, m)
 	}

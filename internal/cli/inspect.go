@@ -159,10 +159,17 @@ func containerDocument(ctx context.Context, e *engine.Engine, s *container.Store
 }
 
 func bindMode(b container.Bind) string {
+	var words []string
 	if b.ReadOnly {
-		return ":ro"
+		words = append(words, "ro")
 	}
-	return ""
+	if b.Idmap {
+		words = append(words, "idmap")
+	}
+	if words == nil {
+		return ""
+	}
+	return ":" + strings.Join(words, ",")
 }
 
 func mountPoints(s *container.Store, rec container.Record) []render.MountPoint {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 
 	"strata/internal/cli/render"
@@ -65,6 +66,10 @@ func blockDocument(doc *render.HostConfig, r container.Resources) {
 func accessDocument(doc *render.HostConfig, a container.Access) {
 	doc.GroupAdd, doc.SecurityOpt, doc.Sysctls, doc.OomScoreAdj, doc.Annotations = a.GroupAdd, a.SecurityOpt, a.Sysctls, a.OOMScoreAdj, a.Annotations
 	doc.IpcMode, doc.PidMode, doc.UTSMode, doc.UsernsMode, doc.CgroupParent = cmp.Or(a.IPC, "private"), a.PID, a.UTS, a.Userns, a.CgroupParent
+	if ids := a.IDs; ids != nil {
+		line := func(first uint32) []string { return []string{fmt.Sprintf("0:%d:%d", first, ids.Count)} }
+		doc.IDMappings = &render.IDMappings{UIDMap: line(ids.UID), GIDMap: line(ids.GID)}
+	}
 	doc.CgroupnsMode = cmp.Or(a.Cgroupns, defaultCgroupns())
 	doc.DeviceCgroupRules = a.DeviceRules
 	for _, d := range a.Devices {

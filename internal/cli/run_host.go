@@ -44,7 +44,7 @@ func (f *hostFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.pid, "pid", "", "PID namespace: host, or container:NAME")
 	fl.StringVar(&f.uts, "uts", "", "UTS namespace: host")
 	fl.StringVar(&f.cgroupns, "cgroupns", "", "cgroup namespace: private or host")
-	fl.StringVar(&f.userns, "userns", "", "user namespace: host, which is the store's own")
+	fl.StringVar(&f.userns, "userns", "", "user namespace of root's container: auto[:size=N], private, container:NAME, or host")
 	fl.StringVar(&f.cgroupParent, "cgroup-parent", "", "control group in which the container's is made")
 	fl.IntVar(&f.oomScore, "oom-score-adj", 0, "how readily it is killed when memory is short: -1000 to 1000")
 	fl.StringVar(&f.logDriver, "log-driver", "", "how its output is kept: json-file, local or none")

@@ -87,6 +87,11 @@ type Security struct {
 	NoNewPrivileges bool `toml:"no-new-privileges"`
 	// Seccomp is the system call filter: "builtin", "unconfined" or a file with a profile.
 	Seccomp string `toml:"seccomp"`
+	// Userns is root's --userns: "host", "auto" or "private".
+	Userns string `toml:"userns"`
+	// UsernsRange is where the ids of user namespaces begin and how many there are, "FIRST:COUNT", unless /etc/subuid and /etc/subgid
+	// give a range to strata, containers or root.
+	UsernsRange string `toml:"userns-range"`
 }
 
 // Devices are the machine's devices that containers and steps of builds may be given by name.
@@ -105,7 +110,7 @@ type Transfer struct {
 func Default() Config {
 	return Config{
 		Log:      Log{Driver: "json-file", MaxSize: "10m", MaxFile: 3},
-		Security: Security{Seccomp: "builtin"},
+		Security: Security{Seccomp: "builtin", Userns: "host", UsernsRange: "1879048192:268304384"},
 		Store:    Store{Durable: "end"},
 	}
 }

@@ -52,7 +52,7 @@ func TestOneFileAfterAnother(t *testing.T) {
 	want := []string{
 		"detach-keys= (default)", "runtime=crun (machine)", "dns.options= (default)", "dns.search= (default)", "dns.servers=10.0.0.3 (user)",
 		"log.driver=json-file (default)", "log.max-file=3 (default)", "log.max-size=1m (machine)",
-		"network.address-pools=10.3.0.0/16 by /24 (user)", "security.no-new-privileges=false (default)", "security.seccomp=builtin (default)",
+		"network.address-pools=10.3.0.0/16 by /24 (user)", "security.no-new-privileges=false (default)", "security.seccomp=builtin (default)", "security.userns=host (default)", "security.userns-range=1879048192:268304384 (default)",
 		"ulimits.core=0 (machine)", "ulimits.nofile=20:30 (user)",
 	}
 	have := map[string]bool{}

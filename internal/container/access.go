@@ -26,10 +26,13 @@ type Access struct {
 	// IPC is "" or "private", "shareable", "none", "host", or "container:<id>"; PID is "", "host" or "container:<id>".
 	IPC string `json:",omitempty"`
 	PID string `json:",omitempty"`
-	// UTS, Cgroupns and Userns are "host", or "" for one's own (of user namespaces: the store's).
-	UTS          string            `json:",omitempty"`
-	Cgroupns     string            `json:",omitempty"` // also "private", where that is not the machine's default
+	// UTS and Cgroupns are "host", or "" for one's own.
+	UTS      string `json:",omitempty"`
+	Cgroupns string `json:",omitempty"` // also "private", where that is not the machine's default
+	// Userns is "" or "host" for the store's own user namespace, "private", "auto", "auto:size=N" or "container:<id>". IDs are nil, or
+	// those that it has in one of the latter.
 	Userns       string            `json:",omitempty"`
+	IDs          *IDs              `json:",omitempty"`
 	CgroupParent string            `json:",omitempty"`
 	Annotations  map[string]string `json:",omitempty"`
 	Secrets      []Secret          `json:",omitempty"`
@@ -114,10 +117,6 @@ func (a *Access) check(h HostConfig) error {
 		if c = capName(c); c != "CAP_ALL" && !slices.Contains(runtime.AllCaps(), c) {
 			return fmt.Errorf("unknown capability: %q: %w", c, errdef.ErrInvalid)
 		}
-	}
-	if a.Userns != "" && a.Userns != "host" {
-		return errdef.WithHint(fmt.Errorf("user namespace mode %q: root's containers are in the machine's user namespace, and a plain user's all in one of that user's: %w", a.Userns, errdef.ErrUnsupported),
-			"run it as a plain user with ranges in /etc/subuid: its root is then nobody of the machine's")
 	}
 	for _, ns := range []struct{ flag, mode, words string }{
 		{"IPC", a.IPC, " private shareable none host "}, {"PID", a.PID, " host "}, {"UTS", a.UTS, " host "}, {"cgroup namespace", a.Cgroupns, " host private "},

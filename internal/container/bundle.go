@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"strata/internal/errdef"
+	"strata/internal/mount"
 	"strata/internal/rootfs"
 	"strata/internal/runtime"
 )
@@ -30,22 +31,48 @@ func (s *Store) prepare(rec *Record, n nets) (bundle string, err error) {
 		return "", err
 	}
 	m := rootfs.Mount{Target: target, Writable: s.Dir(rec.ID), Volatile: rec.Host.AutoRemove}
-	if err := s.opt.Rootfs.Mount(rec.Layers, m); err != nil {
-		return "", err
+	var spec *specs.Spec
+	err = s.mountWith(*rec, m, n.users, func(root *rootfs.Root) (err error) {
+		if spec, err = s.spec(*rec, n, root, target); err != nil {
+			return err
+		}
+		return makeStubs(rec, root, spec.Mounts)
+	})
+	if err == nil && n.users != nil {
+		err = s.letIn(rec.ID, target)
 	}
-	root, err := rootfs.OpenRoot(target)
 	if err != nil {
-		return "", err
-	}
-	defer root.Close()
-	spec, err := s.spec(*rec, n, root, target)
-	if err != nil {
-		return "", err
-	}
-	if err := makeStubs(rec, root, spec.Mounts); err != nil {
 		return "", err
 	}
 	return bundle, runtime.WriteBundle(bundle, spec)
+}
+
+// mountWith mounts the container's tree and has prepare look at it and put what lacks into it. For a container in a user namespace it is mounted twice:
+// only where owners are what they are on the disk can ours be written.
+func (s *Store) mountWith(rec Record, m rootfs.Mount, users *mount.Users, prepare func(root *rootfs.Root) error) error {
+	first := m
+	first.Volatile = m.Volatile || users != nil // what is written is in the page cache all the same when it is mounted again
+	if err := s.opt.Rootfs.Mount(rec.Layers, first); err != nil {
+		return err
+	}
+	root, err := rootfs.OpenRoot(m.Target)
+	if err == nil {
+		err = errors.Join(prepare(root), root.Close())
+	}
+	if err != nil {
+		return errors.Join(err, s.opt.Rootfs.Unmount(first))
+	}
+	if users == nil {
+		return nil
+	}
+	if err := s.opt.Rootfs.Unmount(first); err != nil {
+		return err
+	}
+	m.Users = users
+	if err := s.opt.Rootfs.Mount(rec.Layers, m); err != nil {
+		return errdef.WithHint(fmt.Errorf("a user namespace needs mounts with mapped owners (Linux 6.15, and a file system that has them): %w", err), "--userns host")
+	}
+	return nil
 }
 
 func (s *Store) bundleDir(id string) string { return filepath.Join(s.RunDir(id), "bundle") }
@@ -54,6 +81,9 @@ func (s *Store) spec(rec Record, n nets, root *rootfs.Root, target string) (*spe
 	c, h := rec.Config, rec.Host
 	user, err := runtime.LookupUser(root, c.User, h.Access.GroupAdd)
 	if err != nil {
+		return nil, err
+	}
+	if err := h.Access.IDs.has(user); err != nil {
 		return nil, err
 	}
 	mounts, err := s.mounts(rec, n, root)
@@ -79,7 +109,7 @@ func (s *Store) spec(rec Record, n nets, root *rootfs.Root, target string) (*spe
 			NoNewPrivileges: h.Access.Security.NoNewPrivileges, Rlimits: rlimits(h.Access.Ulimits), OOMScoreAdj: set(h.Access.OOMScoreAdj),
 		},
 		RootPath: target, ReadOnly: h.ReadonlyRootfs, Hostname: c.Hostname, Domainname: c.Domainname, Mounts: mounts,
-		HostNetwork: n.host, NetworkPath: n.sandbox.Path(), Seccomp: !h.Privileged, Privileged: h.Privileged,
+		HostNetwork: n.host, NetworkPath: n.sandbox.Path(), UserPath: usersPath(n.users), Seccomp: !h.Privileged, Privileged: h.Privileged,
 		Rootless: s.opt.Userns, SingleID: s.opt.SingleID, ShmSize: h.ShmSize,
 		Resources: resources, CgroupPath: cgroupPath(rec.ID), Annotations: h.Access.Annotations,
 	})
@@ -91,6 +121,9 @@ func (s *Store) spec(rec Record, n nets, root *rootfs.Root, target string) (*spe
 	spec.Process.User.Umask = &umask
 	if err := s.extend(spec, rec); err != nil {
 		return nil, err
+	}
+	if h.Access.IDs != nil {
+		openPing(spec, rec)
 	}
 	spec.Mounts = lastWins(spec.Mounts)
 	return spec, nil
@@ -159,6 +192,14 @@ func (s *Store) mounts(rec Record, n nets, root *rootfs.Root) ([]specs.Mount, er
 	if err != nil {
 		return nil, err
 	}
+	for i := range mounts {
+		if n.users == nil {
+			break
+		}
+		if err := mapOwners(&mounts[i], n.users); err != nil {
+			return nil, err
+		}
+	}
 	if rec.Host.Init {
 		program, err := s.initProgram()
 		if err != nil {
@@ -166,16 +207,12 @@ func (s *Store) mounts(rec Record, n nets, root *rootfs.Root) ([]specs.Mount, er
 		}
 		mounts = append(mounts, specs.Mount{Destination: initPath, Type: "bind", Source: program, Options: []string{"bind", "rprivate", "ro"}})
 	}
-	var users []specs.Mount
-	for i, v := range rec.Volumes {
-		source, err := s.showVolume(rec, root, v, i)
-		if err != nil {
-			return nil, fmt.Errorf("volume %s at %s: %w", v.Name, v.Destination, err)
-		}
-		users = append(users, specs.Mount{Destination: v.Destination, Type: "bind", Source: source, Options: bindOptions(Bind{ReadOnly: v.ReadOnly})})
+	users, err := s.volumeMounts(rec, n, root)
+	if err != nil {
+		return nil, err
 	}
 	for i, m := range rec.Host.Images {
-		source, err := s.showImage(rec, m, i)
+		source, err := s.showImage(rec, m, i, n.users)
 		if err != nil {
 			return nil, fmt.Errorf("image %s at %s: %w", m.Image, m.Destination, err)
 		}
@@ -186,22 +223,15 @@ func (s *Store) mounts(rec Record, n nets, root *rootfs.Root) ([]specs.Mount, er
 		if err == nil {
 			err = sameKind(root, b)
 		}
+		if err == nil && b.Idmap && n.users != nil {
+			err = mapOwners(&m, n.users)
+		}
 		if err != nil {
 			return nil, err
 		}
 		users = append(users, m)
 	}
-	for _, dest := range slices.Sorted(maps.Keys(rec.Host.Tmpfs)) {
-		options := []string{"noexec", "nosuid", "nodev"}
-		if o := rec.Host.Tmpfs[dest]; o != "" {
-			options = append(options, strings.Split(o, ",")...)
-		}
-		// Without a mode the runtime takes that of the mount point, which it may just have made.
-		if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "mode=") }) {
-			options = append(options, "mode=1777")
-		}
-		users = append(users, specs.Mount{Destination: path.Clean(dest), Type: "tmpfs", Source: "tmpfs", Options: options})
-	}
+	users = append(users, tmpfsMounts(rec)...)
 	hidden, err := s.secrets(rec)
 	if err != nil {
 		return nil, err
@@ -211,6 +241,36 @@ func (s *Store) mounts(rec Record, n nets, root *rootfs.Root) ([]specs.Mount, er
 		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
 	})
 	return append(mounts, users...), nil
+}
+
+// volumeMounts shows the container's volumes.
+func (s *Store) volumeMounts(rec Record, n nets, root *rootfs.Root) (mounts []specs.Mount, err error) {
+	for i, v := range rec.Volumes {
+		m := specs.Mount{Destination: v.Destination, Type: "bind", Options: bindOptions(Bind{ReadOnly: v.ReadOnly})}
+		if m.Source, err = s.showVolume(rec, root, v, i); err == nil && n.users != nil {
+			err = mapOwners(&m, n.users)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("volume %s at %s: %w", v.Name, v.Destination, err)
+		}
+		mounts = append(mounts, m)
+	}
+	return mounts, nil
+}
+
+func tmpfsMounts(rec Record) (mounts []specs.Mount) {
+	for _, dest := range slices.Sorted(maps.Keys(rec.Host.Tmpfs)) {
+		options := []string{"noexec", "nosuid", "nodev"}
+		if o := rec.Host.Tmpfs[dest]; o != "" {
+			options = append(options, strings.Split(o, ",")...)
+		}
+		// Without a mode the runtime takes that of the mount point, which it may just have made.
+		if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "mode=") }) {
+			options = append(options, "mode=1777")
+		}
+		mounts = append(mounts, specs.Mount{Destination: path.Clean(dest), Type: "tmpfs", Source: "tmpfs", Options: options})
+	}
+	return mounts
 }
 
 func bindMount(b Bind) (specs.Mount, error) {

@@ -88,7 +88,7 @@ func (s *Store) CopyOutTar(ctx context.Context, rec Record, src string, w io.Wri
 		if name == "/" {
 			name = "."
 		}
-		return layer.WriteResource(ctx, w, from.dir, from.base, name)
+		return layer.WriteResource(ctx, w, from.dir, from.base, name, t.shift)
 	})
 }
 
@@ -117,7 +117,7 @@ func (s *Store) CopyIn(ctx context.Context, rec Record, src, dest string, o Copy
 		if dir, err = t.unpackDir(dir, name, o); err != nil {
 			return err
 		}
-		owner := layer.CopyOptions{Shown: "/", IgnoreOwner: s.opt.SingleID}
+		owner := layer.CopyOptions{Shown: "/", IgnoreOwner: s.opt.SingleID, Shift: t.shift}
 		if root := 0; !o.Archive {
 			owner.UID, owner.GID = &root, &root
 		}
@@ -150,7 +150,7 @@ func (s *Store) CopyInTar(ctx context.Context, rec Record, r io.Reader, dest str
 			return err
 		}
 		defer plain.Close()
-		_, err = layer.CopyTree(ctx, plain, t.root.File(), dir, layer.CopyOptions{Shown: "/", IgnoreOwner: s.opt.SingleID})
+		_, err = layer.CopyTree(ctx, plain, t.root.File(), dir, layer.CopyOptions{Shown: "/", IgnoreOwner: s.opt.SingleID, Shift: t.shift})
 		return err
 	})
 }
@@ -174,8 +174,9 @@ const (
 
 // copySource is what is to be copied: base in the open directory dir.
 type copySource struct {
-	dir  *os.File
-	base string
+	dir   *os.File
+	base  string
+	shift layer.Shift // of the tree that it is in
 }
 
 // openSource opens the directory that p, without links on its way, is in.
@@ -185,7 +186,7 @@ func openSource(p string, open func(string) (*os.File, error)) (copySource, erro
 		base = "."
 	}
 	f, err := open(dir)
-	return copySource{f, base}, err
+	return copySource{dir: f, base: base}, err
 }
 
 // openPath opens a directory of this machine that need not be readable.
@@ -205,7 +206,7 @@ func (c copySource) copy(ctx context.Context, name string, moved *atomic.Int64, 
 	packed := make(chan struct{})
 	go func() {
 		defer close(packed)
-		pw.CloseWithError(layer.WriteResource(ctx, countingWriter{pw, moved}, c.dir, c.base, name))
+		pw.CloseWithError(layer.WriteResource(ctx, countingWriter{pw, moved}, c.dir, c.base, name, c.shift))
 	}()
 	n, err := unpack(pr)
 	if err == nil {
@@ -251,6 +252,7 @@ func (t *fileTree) source(name string, o CopyOptions) (copySource, copyEnd, erro
 	from, err := openSource(real, func(dir string) (*os.File, error) {
 		return t.root.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	})
+	from.shift = t.shift
 	return from, end, err
 }
 

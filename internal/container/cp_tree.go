@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"strata/internal/errdef"
+	"strata/internal/layer"
 	"strata/internal/mount"
 	"strata/internal/rootfs"
 )
@@ -26,17 +27,19 @@ type fileTree struct {
 	root     *rootfs.Root
 	mounts   []specs.Mount // all that the container has, outer ones first
 	readOnly bool          // the root file system
+	// Of a container in a user namespace owners are shown as this machine has them: shift tells what they are inside.
+	shift layer.Shift
 }
 
 // withTree shows the container's files in the empty directory dir while fn runs, privately. A stopped container cannot be
-// started meanwhile. fn may use the tree from any goroutine.
+// started meanwhile. fn may read the tree from any goroutine, and writes in its own.
 //
 // A running container's root is a copy of the mount it was started on: nothing that its processes mount or link since can
 // lead out of it or stop us.
 func (s *Store) withTree(ctx context.Context, rec Record, dir string, fn func(t *fileTree) error) error {
 	for ended := false; ; {
 		if rec.State.Alive() && !ended {
-			err := s.runningTree(rec, dir, fn)
+			err := s.runningTree(ctx, rec, dir, fn)
 			if ended = errors.Is(err, errEnded); !ended {
 				return err
 			}
@@ -61,17 +64,22 @@ func (s *Store) withTree(ctx context.Context, rec Record, dir string, fn func(t 
 				return err
 			}
 		}
-		return s.stoppedTree(rec, dir, fn)
+		return s.stoppedTree(ctx, rec, dir, fn)
 	}
 }
 
 // errEnded: a container that its record calls running has no process any more.
 var errEnded = errors.New("it has ended")
 
-func (s *Store) runningTree(rec Record, dir string, fn func(t *fileTree) error) error {
+func (s *Store) runningTree(ctx context.Context, rec Record, dir string, fn func(t *fileTree) error) error {
 	mounts, err := bundleMounts(filepath.Join(s.RunDir(rec.ID), "bundle"))
 	if err != nil {
 		return fmt.Errorf("container %s: %w", rec.Name, err)
+	}
+	for i := range mounts {
+		if within(mounts[i].Source, s.RunDir(rec.ID)) { // mounted where only its processes see it
+			mounts[i].Type = "tmpfs"
+		}
 	}
 	pidfd, err := openProcess(rec.State)
 	if errors.Is(err, errdef.ErrNotFound) {
@@ -93,11 +101,16 @@ func (s *Store) runningTree(rec Record, dir string, fn func(t *fileTree) error) 
 		return fmt.Errorf("container %s: %w", rec.Name, err)
 	}
 	defer tree.Close()
+	users, err := newUsers(ctx, rec.Host.Access.IDs)
+	if err != nil {
+		return err
+	}
+	defer users.Close()
 	return mount.Private(func() error {
 		if err := mount.Attach(tree, dir); err != nil {
 			return err
 		}
-		return errors.Join(s.showMounts(rec, dir, mounts, fn), mount.Unmount(dir))
+		return errors.Join(s.showMounts(rec, dir, mounts, users, fn), mount.Unmount(dir))
 	})
 }
 
@@ -117,7 +130,7 @@ func (s *Store) sharedTree(rec Record, dir string, mounts []specs.Mount, fn func
 		}
 		root, err := rootfs.OpenRoot(dir)
 		if err == nil {
-			err = errors.Join(fn(&fileTree{root, mounts, rec.Host.ReadonlyRootfs}), root.Close())
+			err = errors.Join(fn(&fileTree{root: root, mounts: mounts, readOnly: rec.Host.ReadonlyRootfs}), root.Close())
 		}
 		return errors.Join(err, s.opt.Rootfs.Unmount(m))
 	})
@@ -136,28 +149,29 @@ func bundleMounts(bundle string) ([]specs.Mount, error) {
 	return spec.Mounts, nil
 }
 
-func (s *Store) stoppedTree(rec Record, dir string, fn func(t *fileTree) error) error {
+func (s *Store) stoppedTree(ctx context.Context, rec Record, dir string, fn func(t *fileTree) error) error {
+	users, err := newUsers(ctx, rec.Host.Access.IDs)
+	if err != nil {
+		return err
+	}
+	defer users.Close()
 	return s.opt.Rootfs.Private(func() error {
 		m := rootfs.Mount{Target: dir, Writable: s.Dir(rec.ID)}
-		if err := s.opt.Rootfs.Mount(rec.Layers, m); err != nil {
+		var mounts []specs.Mount
+		err := s.mountWith(rec, m, users, func(root *rootfs.Root) (err error) {
+			mounts, err = s.mountPoints(&rec, root, users)
+			return err
+		})
+		if err != nil {
 			return fmt.Errorf("container %s: %w", rec.Name, err)
 		}
-		mounts, err := s.mountPoints(&rec, dir)
-		if err != nil {
-			return errors.Join(fmt.Errorf("container %s: %w", rec.Name, err), s.opt.Rootfs.Unmount(m))
-		}
-		return errors.Join(s.showMounts(rec, dir, mounts, fn), s.opt.Rootfs.Unmount(m))
+		return errors.Join(s.showMounts(rec, dir, mounts, users, fn), s.opt.Rootfs.Unmount(m))
 	})
 }
 
 // mountPoints makes the mount points of a container that is not running and notes them in its record.
-func (s *Store) mountPoints(rec *Record, dir string) ([]specs.Mount, error) {
-	root, err := rootfs.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	mounts, err := s.mounts(*rec, nets{}, root)
+func (s *Store) mountPoints(rec *Record, root *rootfs.Root, users *mount.Users) ([]specs.Mount, error) {
+	mounts, err := s.mounts(*rec, nets{users: users}, root)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +187,7 @@ func (s *Store) mountPoints(rec *Record, dir string) ([]specs.Mount, error) {
 }
 
 // showMounts mounts into the tree at dir what of the host the container has, and runs fn.
-func (s *Store) showMounts(rec Record, dir string, mounts []specs.Mount, fn func(t *fileTree) error) error {
+func (s *Store) showMounts(rec Record, dir string, mounts []specs.Mount, users *mount.Users, fn func(t *fileTree) error) error {
 	root, err := rootfs.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -184,11 +198,16 @@ func (s *Store) showMounts(rec Record, dir string, mounts []specs.Mount, fn func
 		if !own || m.Type != "bind" || kernelPath(m.Destination) != "" {
 			continue
 		}
-		if err := showMount(root, m); err != nil {
+		if err := showMount(root, m, users); err != nil {
 			return fmt.Errorf("container %s: %w", rec.Name, err)
 		}
 	}
-	return fn(&fileTree{root, mounts, rec.Host.ReadonlyRootfs})
+	t := &fileTree{root: root, mounts: mounts, readOnly: rec.Host.ReadonlyRootfs}
+	if users == nil {
+		return fn(t)
+	}
+	t.shift = layer.Shift(*rec.Host.Access.IDs)
+	return users.As(func() error { return fn(t) })
 }
 
 // ownMounts reports whether this goroutine is in a mount namespace of its own. Where there are none nothing of the host can
@@ -199,7 +218,7 @@ func ownMounts() bool {
 	return err != nil || oerr != nil || ours != others
 }
 
-func showMount(root *rootfs.Root, m specs.Mount) error {
+func showMount(root *rootfs.Root, m specs.Mount, users *mount.Users) error {
 	at, err := root.Open(m.Destination, unix.O_PATH, 0)
 	if errors.Is(err, errdef.ErrNotFound) {
 		return nil // below a tmpfs, or the container took the place away
@@ -208,7 +227,10 @@ func showMount(root *rootfs.Root, m specs.Mount) error {
 		return err
 	}
 	defer at.Close()
-	return mount.BindOn(m.Source, at, slices.Contains(m.Options, "ro"), true)
+	if !slices.Contains(m.Options, idmapOption) {
+		users = nil
+	}
+	return mount.BindOn(m.Source, at, users, slices.Contains(m.Options, "ro"), true)
 }
 
 // kernelPath is the place of a kernel's file system that p is in, or "".

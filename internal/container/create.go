@@ -29,6 +29,8 @@ type CreateOptions struct {
 	// Config holds only what the user asked for; the image's config fills the rest as docker merges them.
 	Config Config
 	Host   HostConfig
+	// IDs gives those of this machine that are for containers in user namespaces. It is asked when one is to be in one.
+	IDs func() (IDs, error)
 }
 
 // Create makes a container. Unless it is one that removes itself, it survives a power cut when Create returns.
@@ -44,7 +46,7 @@ func (s *Store) Create(ctx context.Context, o CreateOptions) (Record, error) {
 	}
 	// What cannot be given up goes with the process; the container is there or not all the same.
 	defer func() { _ = l.release(verdict{}) }()
-	if err := s.names.locked(ctx, func() error { return s.reserve(&rec, o.Name) }); err != nil {
+	if err := s.names.locked(ctx, func() error { return s.reserve(&rec, o) }); err != nil {
 		return Record{}, err
 	}
 	if err := s.publish(ctx, &rec); err != nil {
@@ -62,6 +64,7 @@ func (s *Store) plan(ctx context.Context, o CreateOptions) (Record, error) {
 		Config: merge(o.Config, o.ImageConfig), Host: o.Host, State: State{Status: Created},
 	}
 	rec.Config.Image = o.ImageName
+	var err error
 	if err := s.planNetworks(&rec); err != nil {
 		return rec, err
 	}
@@ -74,11 +77,13 @@ func (s *Store) plan(ctx context.Context, o CreateOptions) (Record, error) {
 	if err := check(&rec); err != nil {
 		return rec, err
 	}
-	var err error
 	for _, mode := range []*string{&rec.Host.Access.IPC, &rec.Host.Access.PID} {
 		if *mode, err = s.join(ctx, *mode); err != nil {
 			return rec, err
 		}
+	}
+	if err := s.planUsers(ctx, &rec, o.IDs); err != nil {
+		return rec, err
 	}
 	rec.Host.Resources, err = s.complete(rec.Host.Resources)
 	return rec, err
@@ -99,7 +104,19 @@ func (s *Store) defaultHostname(rec Record) string {
 	return ShortID(rec.ID)
 }
 
-func (s *Store) reserve(rec *Record, name string) (err error) {
+// reserve takes the container's name, and its ids where it has some of its own.
+func (s *Store) reserve(rec *Record, o CreateOptions) error {
+	if err := s.reserveName(rec, o.Name); err != nil {
+		return err
+	}
+	err := s.reserveIDs(rec, o.IDs)
+	if err != nil {
+		err = errors.Join(err, s.names.release(rec.Name, rec.ID))
+	}
+	return err
+}
+
+func (s *Store) reserveName(rec *Record, name string) (err error) {
 	if name == "" {
 		rec.Name, err = s.names.random(rec.ID)
 		return err
@@ -345,6 +362,8 @@ func ParseBind(spec string) (Bind, error) {
 			case "ro":
 				b.ReadOnly = true
 			case "rw":
+			case "idmap":
+				b.Idmap = true
 			case "private", "rprivate", "shared", "rshared", "slave", "rslave":
 				b.Propagation = opt
 			case "z", "Z", "cached", "delegated", "consistent":
@@ -376,5 +395,5 @@ func (s *Store) forget(ctx context.Context, rec Record, volumes bool) error {
 	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return err
 	}
-	return s.names.locked(ctx, func() error { return s.names.release(rec.Name, rec.ID) })
+	return s.names.locked(ctx, func() error { return errors.Join(s.names.release(rec.Name, rec.ID), s.releaseIDs(rec)) })
 }

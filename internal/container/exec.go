@@ -75,7 +75,7 @@ func (s *Store) exec(ctx context.Context, rec Record, o ExecOptions) (Result, er
 	if err := runtime.Reap(); err != nil {
 		return Result{}, err
 	}
-	wires, err := foreignProof(o.Streams)
+	wires, err := foreignProof(o.Streams, rec.Host.Access.IDs)
 	if err != nil {
 		return Result{}, err
 	}
@@ -112,6 +112,10 @@ func (s *Store) execProcess(rec Record, o ExecOptions) (p *specs.Process, root *
 	}
 	user, err := runtime.LookupUser(root, first(o.User, rec.Config.User), rec.Host.Access.GroupAdd)
 	if err != nil {
+		root.Close()
+		return nil, nil, err
+	}
+	if err := rec.Host.Access.IDs.has(user); err != nil {
 		root.Close()
 		return nil, nil, err
 	}

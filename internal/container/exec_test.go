@@ -69,16 +69,18 @@ func TestExecLeft(t *testing.T) {
 		ended := make(chan error)
 		go func() {
 			_, err := s.Exec(ctx, rec, ExecOptions{
-				Args: []string{"sh", "-c", "echo up > /tmp/up-" + name + "; cat; sleep 0.3; echo end; echo done > /tmp/" + name},
+				Args: []string{"sh", "-c", "echo up > /tmp/up-" + name + "; cat; echo > /tmp/over-" + name + "; sleep 0.3; echo end; echo done > /tmp/" + name},
 				Tty:  tty, Streams: Streams{In: r, Out: out},
 			})
 			ended <- err
 		}()
-		up := s.Dir(rec.ID) + "/upper/tmp/up-" + name
-		eventually(t, "start", func() bool { _, err := os.Stat(up); return err == nil })
+		is := func(what string) func() bool {
+			return func() bool { _, err := os.Stat(s.Dir(rec.ID) + "/upper/tmp/" + what + "-" + name); return err == nil }
+		}
+		eventually(t, "start", is("up"))
 		if tty {
 			fmt.Fprint(w, "\x04") // on a terminal cat has no other end
-			time.Sleep(50 * time.Millisecond)
+			eventually(t, "end of input", is("over"))
 		}
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {

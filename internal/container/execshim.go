@@ -118,7 +118,7 @@ func execShim(ctx context.Context, open func(Place) (*Store, error), told func(e
 
 // launchExec starts the command with pipes or a terminal and gives the ends to read.
 func (s *Store) launchExec(ctx context.Context, rec Record, a execArgs, c *control) (pid int, outputs []output, err error) {
-	stdio, outputs, err := c.wire(a.Process.Terminal, a.In)
+	stdio, outputs, err := c.wire(a.Process.Terminal, a.In, rec.Host.Access.IDs)
 	defer closeStdio(stdio)
 	if err != nil {
 		return 0, nil, err

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -181,7 +180,7 @@ func (s *Store) probe(ctx context.Context, rec Record, args []string) (code int,
 		return 0, "", err
 	}
 	root.Close()
-	r, w, err := os.Pipe()
+	r, w, err := rec.Host.Access.IDs.pipe()
 	if err != nil {
 		return 0, "", err
 	}

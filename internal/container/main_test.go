@@ -125,10 +125,10 @@ func nothingLeft(t *testing.T, s *Store, dir string) {
 			t.Error(err)
 		}
 	}
-	for _, d := range []string{s.opt.Place.Run, s.opt.Runtime.State, s.records.Path(), s.names.dir} {
+	for _, d := range []string{s.opt.Place.Run, s.opt.Runtime.State, s.records.Path(), s.names.dir, s.blocks.dir} {
 		entries, _ := os.ReadDir(d)
 		for _, e := range entries {
-			if e.Name() != "names" && e.Name() != "runtime" && e.Name() != ".lock" {
+			if e.Name() != "names" && e.Name() != "ids" && e.Name() != "runtime" && e.Name() != ".lock" {
 				t.Errorf("left: %s/%s", d, e.Name())
 			}
 		}

@@ -89,6 +89,7 @@ func (m *Mounts) AddTmpfs(spec string) error {
 type mountSpec struct {
 	kind, source, target, propagation, subpath string
 	readOnly, nocopy, nonRecursive, create     bool
+	idmap                                      bool
 	options                                    map[string]string // of a new volume
 	labels                                     map[string]string
 	tmpfs                                      []string
@@ -141,6 +142,8 @@ func (s *mountSpec) set(field string) (err error) {
 		return flag(&s.nonRecursive)
 	case "bind-recursive":
 		s.nonRecursive = value == "disabled"
+	case "idmap":
+		return flag(&s.idmap)
 	case "bind-create-src":
 		return flag(&s.create)
 	case "volume-nocopy":
@@ -194,8 +197,8 @@ func (s *mountSpec) fits() error {
 	switch {
 	case !slices.Contains([]string{"bind", "volume", "tmpfs", "image"}, s.kind):
 		return fmt.Errorf("mount type %q: want bind, volume, tmpfs or image: %w", s.kind, errdef.ErrInvalid)
-	case s.kind != "bind" && (s.propagation != "" || s.nonRecursive || s.create):
-		return wrong("bind-*")
+	case s.kind != "bind" && (s.propagation != "" || s.nonRecursive || s.create || s.idmap):
+		return wrong("bind-*, idmap")
 	case s.kind != "volume" && (s.nocopy || s.options != nil || s.labels != nil):
 		return wrong("volume-*")
 	case s.kind != "tmpfs" && s.tmpfs != nil:
@@ -231,7 +234,7 @@ func (s *mountSpec) into(m *Mounts) error {
 		if _, err := os.Lstat(src); err != nil && !s.create {
 			return fmt.Errorf("invalid mount config for type \"bind\": bind source path does not exist: %s: %w", src, errdef.ErrInvalid)
 		}
-		m.Binds = append(m.Binds, Bind{Source: src, Destination: s.target, ReadOnly: s.readOnly, CreateSource: s.create, Propagation: s.propagation, NonRecursive: s.nonRecursive})
+		m.Binds = append(m.Binds, Bind{Source: src, Destination: s.target, ReadOnly: s.readOnly, CreateSource: s.create, Propagation: s.propagation, NonRecursive: s.nonRecursive, Idmap: s.idmap})
 	case "volume":
 		m.Volumes = append(m.Volumes, Volume{Name: s.source, Named: s.source != "", Destination: s.target, ReadOnly: s.readOnly, NoCopy: s.nocopy, Subpath: s.subpath, New: VolumeOptions{Options: s.options, Labels: s.labels}})
 	case "tmpfs":

@@ -150,6 +150,11 @@ func (n *names) random(id string) (string, error) {
 
 // named reports for names.owns: a container whose record is not there yet is being made while its lock is held.
 func (s *Store) named(id, name string) (bool, error) {
+	return s.holds(id, func(rec Record) bool { return rec.Name == name })
+}
+
+// holds reports whether has holds for the record of container id, or may: it is being made.
+func (s *Store) holds(id string, has func(Record) bool) (bool, error) {
 	if !validID(id) {
 		return false, nil
 	}
@@ -163,7 +168,7 @@ func (s *Store) named(id, name string) (bool, error) {
 	if errors.Is(err, errdef.ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && rec.Name == name, err
+	return err == nil && has(rec), err
 }
 
 // Rename gives the container another name; its host name stays.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"strata/internal/errdef"
+	"strata/internal/mount"
 	"strata/internal/network"
 )
 
@@ -102,6 +103,7 @@ func checkAttachment(n network.Network, a network.Attachment) error {
 // nets is how one run of a container is connected.
 type nets struct {
 	sandbox *network.Sandbox // nil where the network is this machine's
+	users   *mount.Users     // nil where the user namespace is this machine's
 	// from is the container whose network this is, if it is another's.
 	from      *Record
 	endpoints []network.Endpoint
@@ -134,11 +136,24 @@ func (v *supervision) connect(ctx context.Context) error {
 	case strings.HasPrefix(h.Network, joins):
 		err = v.joinOther(ctx, strings.TrimPrefix(h.Network, joins))
 	default:
-		if v.net.sandbox, err = network.NewSandbox(); err == nil && h.Network != network.None {
+		if v.net.sandbox, err = v.newSandbox(ctx); err == nil && h.Network != network.None {
 			err = v.joinAll(ctx)
 		}
 	}
 	return err
+}
+
+// newSandbox makes the container's network namespace. One of a container in a user namespace belongs to that.
+func (v *supervision) newSandbox(ctx context.Context) (*network.Sandbox, error) {
+	if v.rec.Host.Access.IDs == nil {
+		return network.NewSandbox()
+	}
+	users, ns, err := v.s.openUsers(ctx, v.rec)
+	if err != nil {
+		return nil, err
+	}
+	v.net.users = users
+	return network.SandboxOf(ns)
 }
 
 func (v *supervision) joinAll(ctx context.Context) error {
@@ -221,6 +236,11 @@ func (v *supervision) joinOther(ctx context.Context, id string) error {
 		v.net.host = true
 		return nil
 	}
+	if v.rec.Host.Access.IDs != nil {
+		if v.net.users, _, err = v.s.openUsers(ctx, v.rec); err != nil {
+			return err
+		}
+	}
 	v.net.sandbox, err = openSandbox(other.State)
 	return err
 }
@@ -236,21 +256,30 @@ func (s *Store) onHost(rec Record) bool {
 
 // openSandbox opens the network namespace of a container's first process, and of no other that has its pid.
 func openSandbox(st State) (*network.Sandbox, error) {
+	ns, err := openNamespace(st, "net")
+	if err != nil {
+		return nil, err
+	}
+	return network.SandboxAt(ns), nil
+}
+
+// openNamespace opens a namespace of a container's first process, and of no other that has its pid.
+func openNamespace(st State, kind string) (*os.File, error) {
 	fd, err := openProcess(st)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	sb, err := network.OpenSandbox(fmt.Sprintf("/proc/%d/ns/net", st.Pid))
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", st.Pid, kind))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("namespace of the container: %w", err)
 	}
 	// As long as the process is there the pid was its own when the file was opened.
 	if err := unix.PidfdSendSignal(fd, 0, nil, 0); err != nil {
-		sb.Close()
+		ns.Close()
 		return nil, fmt.Errorf("process %d of the container: %w", st.Pid, errdef.ErrNotFound)
 	}
-	return sb, nil
+	return ns, nil
 }
 
 // disconnect gives up the container's network. Repeating it is no error.
@@ -263,6 +292,7 @@ func (v *supervision) disconnect() error {
 		err = v.s.opt.Networks.Release(v.rec.ID)
 	}
 	v.net.sandbox.Close()
+	v.net.users.Close()
 	v.net = nets{}
 	return err
 }

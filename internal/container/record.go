@@ -114,6 +114,8 @@ type Bind struct {
 	// Propagation of mounts made later: "rprivate" when empty. NonRecursive leaves out what is mounted below the source.
 	Propagation  string `json:",omitempty"`
 	NonRecursive bool   `json:",omitempty"`
+	// Idmap shows the owners as those of the container's user namespace: what is root's on this machine is its root's.
+	Idmap bool `json:",omitempty"`
 }
 
 // Volume is a volume at a container path.

@@ -208,7 +208,7 @@ func (s *Store) secrets(rec Record) ([]specs.Mount, error) {
 			file = filepath.Join(dir, fmt.Sprint(i))
 			mounts = append(mounts, specs.Mount{Destination: sec.Target, Type: "bind", Source: file, Options: options})
 		}
-		if err := writeSecret(file, sec, value); err != nil {
+		if err := writeSecret(file, sec, value, rec.Host.Access.IDs); err != nil {
 			return nil, fmt.Errorf("secret %s: %w", sec.ID, err)
 		}
 	}
@@ -218,7 +218,7 @@ func (s *Store) secrets(rec Record) ([]specs.Mount, error) {
 	return mounts, nil
 }
 
-func writeSecret(file string, sec Secret, value []byte) error {
+func writeSecret(file string, sec Secret, value []byte, ids *IDs) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
@@ -229,5 +229,6 @@ func writeSecret(file string, sec Secret, value []byte) error {
 	if err := os.WriteFile(file, bytes.Clone(value), mode); err != nil {
 		return err
 	}
-	return errors.Join(os.Chown(file, sec.UID, sec.GID), os.Chmod(file, mode))
+	uid, gid := ids.root()
+	return errors.Join(os.Chown(file, uid+sec.UID, gid+sec.GID), os.Chmod(file, mode))
 }

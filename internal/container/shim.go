@@ -192,7 +192,7 @@ type output struct {
 
 // launch starts the container with pipes or a terminal and gives the ends to read.
 func (v *supervision) launch(ctx context.Context, c *control) (pid int, outputs []output, err error) {
-	stdio, outputs, err := c.wire(v.rec.Config.Tty, v.rec.Config.OpenStdin)
+	stdio, outputs, err := c.wire(v.rec.Config.Tty, v.rec.Config.OpenStdin, v.rec.Host.Access.IDs)
 	defer closeStdio(stdio)
 	if err != nil {
 		return 0, nil, err
@@ -211,13 +211,13 @@ func (v *supervision) launch(ctx context.Context, c *control) (pid int, outputs 
 }
 
 // wire makes the pipes of a process; one with a terminal has none. stdio are its ends, for the caller to close.
-func (c *control) wire(tty, stdin bool) (stdio runtime.Stdio, outputs []output, err error) {
+func (c *control) wire(tty, stdin bool, ids *IDs) (stdio runtime.Stdio, outputs []output, err error) {
 	if tty {
 		return stdio, nil, nil
 	}
 	pipe := func() (r, w *os.File) {
 		if err == nil {
-			r, w, err = os.Pipe()
+			r, w, err = ids.pipe()
 		}
 		return r, w
 	}

@@ -20,18 +20,19 @@ type wiring struct {
 	started chan struct{}
 	open    sync.Once
 	failed  bool
+	ids     *IDs // of the container's user namespace, if it is in one
 }
 
 // foreignProof gives files that may be handed into a container in the place of o. Pipes and /dev/null go as they are. For
 // everything else the container gets a pipe whose bytes are copied: through a terminal it could type commands for us,
 // in a regular file it could change what is there. Standard error always goes through a pipe, which is not read before
 // [wiring.begin]: a runtime that fails to start a container complains there too, in its own words.
-func foreignProof(o Streams) (*wiring, error) {
-	w := &wiring{started: make(chan struct{})}
+func foreignProof(o Streams, ids *IDs) (*wiring, error) {
+	w := &wiring{ids: ids, started: make(chan struct{})}
 	var errs [3]error
-	w.stdio.Out, errs[0] = w.output(o.Out, o.Out == nil || harmless(o.Out))
+	w.stdio.Out, errs[0] = w.output(o.Out, o.Out == nil || w.harmless(o.Out))
 	w.stdio.Err, errs[1] = w.output(o.Err, o.Err == nil)
-	w.stdio.In, errs[2] = input(o.In, &w.ours, nil)
+	w.stdio.In, errs[2] = w.input(o.In)
 	if err := errors.Join(errs[:]...); err != nil {
 		w.end(err)
 		return nil, err
@@ -43,7 +44,7 @@ func (w *wiring) output(f *os.File, asIs bool) (*os.File, error) {
 	if asIs {
 		return f, nil
 	}
-	r, into, err := os.Pipe()
+	r, into, err := w.ids.pipe()
 	if err != nil {
 		return nil, err
 	}
@@ -75,32 +76,33 @@ func (w *wiring) end(err error) {
 	w.wg.Wait()
 }
 
-func input(f *os.File, ours *[]*os.File, err error) (*os.File, error) {
-	if f == nil || err != nil || harmless(f) {
-		return f, err
+func (w *wiring) input(f *os.File) (*os.File, error) {
+	if f == nil || w.harmless(f) {
+		return f, nil
 	}
-	r, w, err := os.Pipe()
+	r, into, err := w.ids.pipe()
 	if err != nil {
 		return nil, err
 	}
-	*ours = append(*ours, r)
+	w.ours = append(w.ours, r)
 	// The copier stays blocked in reading our input when the container ends first; it ends with the process.
 	go func() {
-		defer w.Close()
-		_, _ = io.Copy(w, f) // whichever side ends it, the container sees the end of its input
+		defer into.Close()
+		_, _ = io.Copy(into, f) // whichever side ends it, the container sees the end of its input
 	}()
 	return r, nil
 }
 
-// harmless reports whether f is a pipe or /dev/null.
-func harmless(f *os.File) bool {
+// harmless reports whether f is a pipe or /dev/null. A caller's pipe is none of a user namespace's: by its name in /proc, which
+// programs know as /dev/stdout, processes there could not open it.
+func (w *wiring) harmless(f *os.File) bool {
 	var st unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &st) != nil {
 		return false
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFIFO:
-		return true
+		return w.ids == nil
 	case unix.S_IFCHR:
 		return st.Rdev == unix.Mkdev(1, 3)
 	}

@@ -65,6 +65,7 @@ type Store struct {
 	opt     Options
 	records *record.Dir[Record]
 	names   *names
+	blocks  *names // of ids, each by its first
 }
 
 // Open opens the containers under o.Place.
@@ -76,6 +77,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{opt: o, records: records}
 	s.names = &names{dir: filepath.Join(dir, "names"), owns: s.named}
+	s.blocks = &names{dir: filepath.Join(dir, "ids"), owns: s.hasBlock}
 	if err := os.MkdirAll(s.names.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("containers: %w", err)
 	}

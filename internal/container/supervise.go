@@ -196,7 +196,7 @@ func (s *Store) runHere(ctx context.Context, id string, o StartOptions) (Result,
 		proxy = catchSignals()
 		defer proxy.stop()
 	}
-	wires, err := foreignProof(o.Streams)
+	wires, err := foreignProof(o.Streams, v.rec.Host.Access.IDs)
 	if err == nil {
 		err = v.open(ctx, nil)
 	}

@@ -60,7 +60,11 @@ func (s *Store) volumeDir(name string) string { return filepath.Join(s.volumesDi
 
 // withVolumes runs fn while no volume can go: what fn finds there it can name in a record.
 func (s *Store) withVolumes(ctx context.Context, fn func() error) error {
-	if err := os.MkdirAll(s.volumesDir(), 0o711); err != nil {
+	if err := os.MkdirAll(s.volumesDir(), 0o700); err != nil {
+		return fmt.Errorf("volumes: %w", err)
+	}
+	// Earlier ones were open: other users could run programs with set-id bits that a container made.
+	if err := os.Chmod(s.volumesDir(), 0o700); err != nil {
 		return fmt.Errorf("volumes: %w", err)
 	}
 	l, err := atomicfile.LockExclusive(ctx, filepath.Join(s.volumesDir(), ".lock"))

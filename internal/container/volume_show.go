@@ -88,12 +88,12 @@ func mountFlags(o string) (flags uintptr, data string) {
 }
 
 // showImage gives the host path of an image's tree, mounted read-only for the calling goroutine's mount namespace.
-func (s *Store) showImage(rec Record, m ImageMount, i int) (string, error) {
+func (s *Store) showImage(rec Record, m ImageMount, i int, users *mount.Users) (string, error) {
 	dir := filepath.Join(s.RunDir(rec.ID), fmt.Sprintf("image-%d", i))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	if err := s.opt.Rootfs.Mount(m.Layers, rootfs.Mount{Target: dir}); err != nil {
+	if err := s.opt.Rootfs.Mount(m.Layers, rootfs.Mount{Target: dir, Users: users}); err != nil {
 		return "", err
 	}
 	return s.below(rec, dir, m.Subpath, fmt.Sprintf("image-path-%d", i))

@@ -50,7 +50,7 @@ func openData(dir string, fn func(data *os.File) error) error {
 // ExportVolume writes what the volume has as a tar.
 func (s *Store) ExportVolume(ctx context.Context, name string, w io.Writer) error {
 	return s.withVolumeData(name, func(data *os.File) error {
-		if err := layer.WriteResource(ctx, w, data, ".", "."); err != nil {
+		if err := layer.WriteResource(ctx, w, data, ".", ".", layer.Shift{}); err != nil {
 			return fmt.Errorf("volume %s: %w", name, err)
 		}
 		return nil

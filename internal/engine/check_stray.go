@@ -104,7 +104,7 @@ func (c *checker) strays() ([]stray, error) {
 		look("refs", "it is no record", isRecord),
 		look("bases", "it is no record", isRecord),
 		look("containers", "no container has it", func(e os.DirEntry) bool {
-			if isRecord(e) || e.Name() == "names" {
+			if isRecord(e) || e.Name() == "names" || e.Name() == "ids" {
 				return true
 			}
 			_, err := os.Lstat(filepath.Join(containers, e.Name()+".json"))

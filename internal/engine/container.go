@@ -60,6 +60,7 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (container.Record,
 		ImageConfig: img.Config.Config,
 		Config:      o.Config,
 		Host:        o.Host,
+		IDs:         e.userIDs,
 	})
 }
 

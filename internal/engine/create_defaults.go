@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"os"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"strata/internal/container"
 	"strata/internal/errdef"
 	"strata/internal/runtime"
+	"strata/internal/userns"
 )
 
 // complete fills in what the flags leave open with what strata.toml says of new containers.
@@ -34,7 +36,41 @@ func (e *Engine) complete(o *CreateOptions) error {
 	if err := addUlimits(c, &o.Host.Access); err != nil {
 		return err
 	}
+	if o.Host.Access.Userns == "" && c.Security.Userns != "host" && !userns.Active() && !userns.MustEnter() {
+		o.Host.Access.Userns = c.Security.Userns
+	}
 	return secure(c, &o.Host.Access)
+}
+
+// userIDs are this machine's ids for containers in user namespaces: what is granted to strata, to containers or to root,
+// else strata.toml's range.
+func (e *Engine) userIDs() (container.IDs, error) {
+	for _, name := range []string{"strata", "containers", "root"} {
+		uids, gids := userns.GrantedTo(name, "/etc/subuid", "/etc/subgid")
+		if len(uids) > 0 && len(gids) > 0 {
+			return container.IDs{UID: uids[0].Outside, GID: gids[0].Outside, Count: min(uids[0].Count, gids[0].Count)}, nil
+		}
+	}
+	c, err := e.Config()
+	if err != nil {
+		return container.IDs{}, err
+	}
+	ids, err := parseRange(c.Security.UsernsRange)
+	if err != nil {
+		return ids, c.Fault("security.userns-range", err)
+	}
+	return ids, nil
+}
+
+// parseRange reads "FIRST:COUNT".
+func parseRange(text string) (container.IDs, error) {
+	first, count, _ := strings.Cut(text, ":")
+	from, err := strconv.ParseUint(first, 10, 32)
+	n, nerr := strconv.ParseUint(count, 10, 32)
+	if err != nil || nerr != nil || from == 0 || n == 0 || from+n > math.MaxUint32 {
+		return container.IDs{}, fmt.Errorf("%q: want FIRST:COUNT of ids that are not root's: %w", text, errdef.ErrInvalid)
+	}
+	return container.IDs{UID: uint32(from), GID: uint32(from), Count: uint32(n)}, nil
 }
 
 // chosenLog is the log of a new container. Bounds in strata.toml are json-file's.

@@ -20,10 +20,11 @@ import (
 
 // WriteResource writes the tar of what base names in the open directory dir, itself and all below it, under the name
 // name. base is one component and is not followed; "." is the directory itself. The tree may be a running container's:
-// what vanishes meanwhile is left out. Modification times are cut to seconds, as docker's copies are.
-func WriteResource(ctx context.Context, w io.Writer, dir *os.File, base, name string) error {
+// what vanishes meanwhile is left out. Modification times are cut to seconds, as docker's copies are. Owners are written as s
+// says that they are called inside.
+func WriteResource(ctx context.Context, w io.Writer, dir *os.File, base, name string, s Shift) error {
 	e := newEmitter(&writerSink{stop: ctx.Err, w: w, buf: make([]byte, chunkSize)})
-	e.live, e.seconds = true, true
+	e.live, e.seconds, e.shift = true, true, s
 	var st unix.Stat_t
 	if err := unix.Fstatat(int(dir.Fd()), base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &nameError{base, err}
@@ -58,6 +59,8 @@ type CopyOptions struct {
 	LeaveOwner bool
 	// Harmless leaves out what a foreign file must not bring to this machine: set-id bits, capabilities, device nodes.
 	Harmless bool
+	// Shift says how the archive's owners are called in the tree.
+	Shift Shift
 }
 
 // CopyTree copies the entries of an uncompressed tar into the directory dest of the tree at root, a directory opened
@@ -68,7 +71,7 @@ func CopyTree(ctx context.Context, tar io.Reader, root *os.File, dest string, o 
 	u := newUnpacker(int(root.Fd()), nil)
 	defer u.t.close()
 	u.base = strings.TrimPrefix(path.Clean("/"+dest), "/")
-	u.copying, u.shown, u.leaveOwner, u.harmless = true, o.Shown, o.LeaveOwner, o.Harmless
+	u.copying, u.shown, u.leaveOwner, u.harmless, u.shift = true, o.Shown, o.LeaveOwner, o.Harmless, o.Shift
 	u.uid, u.gid, u.ignoreOwner, u.max = o.UID, o.GID, o.IgnoreOwner, math.MaxInt
 	err = u.run(ctx, &stopReader{ctx.Err, tar})
 	var over *overwriteError

@@ -125,7 +125,7 @@ func TestWriteResource(t *testing.T) {
 		{"ld", "ld", "ld"},
 	} {
 		var b bytes.Buffer
-		must(t, layer.WriteResource(t.Context(), &b, f, tt.base, tt.name))
+		must(t, layer.WriteResource(t.Context(), &b, f, tt.base, tt.name, layer.Shift{}))
 		var got []string
 		for tr := tar.NewReader(&b); ; {
 			h, err := tr.Next()
@@ -140,11 +140,11 @@ func TestWriteResource(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	must(t, layer.WriteResource(t.Context(), &b, f, "d/f", "f"))
+	must(t, layer.WriteResource(t.Context(), &b, f, "d/f", "f", layer.Shift{}))
 	if b.Len() != 2048 {
 		t.Errorf("a small file takes %d bytes", b.Len())
 	}
-	if err := layer.WriteResource(t.Context(), &b, f, "none", "none"); !errors.Is(err, os.ErrNotExist) {
+	if err := layer.WriteResource(t.Context(), &b, f, "none", "none", layer.Shift{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
 }

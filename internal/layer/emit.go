@@ -23,9 +23,10 @@ import (
 // PAX records only for what ustar cannot say, numeric owners, modification times with nanoseconds.
 type emitter struct {
 	out       sink
-	layer     bool // the tree is a changeset: translate whiteouts and opaque marks, and clean overlay's xattrs
-	live      bool // others change the tree meanwhile: what vanishes is left out
-	seconds   bool // modification times are cut to seconds
+	layer     bool  // the tree is a changeset: translate whiteouts and opaque marks, and clean overlay's xattrs
+	live      bool  // others change the tree meanwhile: what vanishes is left out
+	seconds   bool  // modification times are cut to seconds
+	shift     Shift // how owners are called outside; as in [WriteResource]
 	userxattr bool
 	self      *owner           // whose files are root's; nil: nobody's but root's
 	links     map[inode]string // first name of what has several
@@ -290,6 +291,9 @@ func (e *emitter) xattrs(fd int, hdr *tar.Header) error {
 	if err != nil {
 		return err
 	}
+	if err := e.shift.xattrs(keep, false); err != nil {
+		return err
+	}
 	for name, value := range keep {
 		if hdr.PAXRecords == nil {
 			hdr.PAXRecords = map[string]string{}
@@ -320,7 +324,7 @@ func (e *emitter) write(hdr *tar.Header) error {
 	if e.seconds {
 		hdr.ModTime = hdr.ModTime.Truncate(time.Second)
 	}
-	hdr.Uid, hdr.Gid = e.self.rootsOwn(hdr.Uid, hdr.Gid)
+	hdr.Uid, hdr.Gid = e.self.rootsOwn(e.shift.inside(hdr.Uid, hdr.Gid))
 	e.header.Reset()
 	if err := tar.NewWriter(&e.header).WriteHeader(hdr); err != nil {
 		return err

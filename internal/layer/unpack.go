@@ -34,6 +34,7 @@ type unpacker struct {
 	copying                bool // as CopyTree
 	shown                  string
 	leaveOwner, harmless   bool // as in [CopyOptions]
+	shift                  Shift
 	uid, gid               *int // instead of what the entries say
 	max                    int
 

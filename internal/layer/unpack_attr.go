@@ -34,6 +34,12 @@ func (u *unpacker) attrs(hdr *tar.Header) (attrs, error) {
 		h.Gid = *u.gid
 	}
 	a, err := attrsOf(&h)
+	if err == nil {
+		a.uid, a.gid, err = u.shift.outside(a.uid, a.gid)
+	}
+	if err == nil {
+		err = u.shift.xattrs(a.xattrs, true)
+	}
 	if !u.harmless {
 		return a, err
 	}

@@ -86,7 +86,7 @@ func (u *unpacker) imply(h handle, base string) error {
 		if u.leaveOwner {
 			return nil
 		}
-		return u.tolerate(unix.Fchownat(h.fd, base, 0, 0, unix.AT_SYMLINK_NOFOLLOW))
+		return u.tolerate(unix.Fchownat(h.fd, base, int(u.shift.UID), int(u.shift.GID), unix.AT_SYMLINK_NOFOLLOW))
 	}
 	p := path.Join(h.path, base)
 	if err := u.hold(p, attrs{mode: 0o755}); err != nil {

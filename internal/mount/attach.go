@@ -51,9 +51,13 @@ func Attach(tree *os.File, target string) error {
 	return nil
 }
 
-// BindOn is [Bind] at a place that is open already (O_PATH will do), and so cannot be led elsewhere by who changes names.
-func BindOn(source string, target *os.File, readonly, recursive bool) error {
+// BindOn is [Bind] at a place that is open already (O_PATH will do), and so cannot be led elsewhere by who changes names. With
+// users owners are mapped, as [Idmap] does.
+func BindOn(source string, target *os.File, users *Users, readonly, recursive bool) error {
 	tree, err := openBind(source, readonly, recursive)
+	if err == nil && users != nil {
+		err = users.mapOwners(tree, source, recursive)
+	}
 	if err == nil {
 		err = unix.MoveMount(tree, "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 		unix.Close(tree)

@@ -24,6 +24,9 @@ type Overlay struct {
 	// Userxattr keeps whiteout and opaque marks in user.overlay.* instead of trusted.overlay.*: the only way in a user
 	// namespace.
 	Userxattr bool
+	// Users has processes of that user namespace see and make files with owners that they have on the disk without it
+	// (see [Idmap]; Linux ≥ 5.19, and 6.15 where a lower directory is in a mount that is nowhere). Upper and Work are in one directory then.
+	Users *Users
 	// Volatile leaves out every sync to the disk. The work directory of a volatile overlay cannot be mounted again.
 	Volatile bool
 }
@@ -39,7 +42,7 @@ func (o Overlay) Mount(target string) error {
 		return fmt.Errorf("overlay at %s: no lower directory: %w", target, errdef.ErrInvalid)
 	case len(o.Lower) > MaxLower:
 		return fmt.Errorf("overlay at %s: %d layers, the kernel takes at most %d: %w", target, len(o.Lower), MaxLower, errdef.ErrLimit)
-	case o.Upper == "" && len(o.Lower) == 1:
+	case o.Upper == "" && len(o.Lower) == 1 && o.Users == nil:
 		return Bind(o.Lower[0], target, true, false)
 	}
 	dirs, err := o.open()
@@ -47,13 +50,11 @@ func (o Overlay) Mount(target string) error {
 		return err
 	}
 	defer dirs.close()
-	err = o.mountNew(dirs, target)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		if old := o.mountOld(dirs, target); old != nil {
-			err = errors.Join(err, old)
-		} else {
-			err = nil
-		}
+	if o.Users != nil {
+		// The kernel makes things in the work directory with the ids of who mounts it.
+		err = o.Users.As(func() error { return o.mount(dirs, target) })
+	} else {
+		err = o.mount(dirs, target)
 	}
 	if err != nil {
 		return fmt.Errorf("overlay at %s: %w", target, classify(err))
@@ -61,28 +62,37 @@ func (o Overlay) Mount(target string) error {
 	return nil
 }
 
-// handles are O_PATH descriptors of an overlay's directories; upper and work are -1 in a read-only one.
+func (o Overlay) mount(dirs handles, target string) error {
+	err := o.mountNew(dirs, target)
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	if old := o.mountOld(dirs, target); old != nil {
+		return errors.Join(err, old)
+	}
+	return nil
+}
+
+// handles are O_PATH descriptors of an overlay's directories; upper and work are -1 in a read-only one. beside, else -1, is the
+// mount that these two are in, which goes when it is closed.
 type handles struct {
-	lower       []int
-	upper, work int
+	lower               []int
+	upper, work, beside int
 }
 
 func (o Overlay) open() (h handles, err error) {
-	h.upper, h.work = -1, -1
+	h.upper, h.work, h.beside = -1, -1, -1
 	defer func() {
 		if err != nil {
 			h.close()
 		}
 	}()
-	open := func(dir string) (int, error) {
-		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, fmt.Errorf("overlay: directory %s: %w", dir, classify(err))
-		}
-		return fd, nil
+	if o.Users != nil {
+		err = o.openIdmapped(&h)
+		return h, err
 	}
 	for _, dir := range o.Lower {
-		fd, err := open(dir)
+		fd, err := openDir(unix.AT_FDCWD, dir)
 		if err != nil {
 			return h, err
 		}
@@ -91,15 +101,23 @@ func (o Overlay) open() (h handles, err error) {
 	if o.Upper == "" {
 		return h, nil
 	}
-	if h.upper, err = open(o.Upper); err != nil {
+	if h.upper, err = openDir(unix.AT_FDCWD, o.Upper); err != nil {
 		return h, err
 	}
-	h.work, err = open(o.Work)
+	h.work, err = openDir(unix.AT_FDCWD, o.Work)
 	return h, err
 }
 
+func openDir(at int, dir string) (int, error) {
+	fd, err := unix.Openat(at, dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("overlay: directory %s: %w", dir, classify(err))
+	}
+	return fd, nil
+}
+
 func (h handles) close() {
-	for _, fd := range append(h.lower, h.upper, h.work) {
+	for _, fd := range append(h.lower, h.upper, h.work, h.beside) {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

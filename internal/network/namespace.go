@@ -54,13 +54,8 @@ type Sandbox struct{ ns *os.File }
 func NewSandbox() (*Sandbox, error) {
 	sb := &Sandbox{}
 	err := within(func() error { return unshare(unix.CLONE_NEWNET) }, func() (err error) {
-		if err := loopbackUp(); err != nil {
+		if err := furnish(); err != nil {
 			return err
-		}
-		for _, set := range sandboxSettings() {
-			if err := os.WriteFile("/proc/sys/net/"+set.name, []byte(set.value), 0); err != nil && !set.optional {
-				return err
-			}
 		}
 		sb.ns, err = current()
 		return err
@@ -69,6 +64,28 @@ func NewSandbox() (*Sandbox, error) {
 		return nil, fmt.Errorf("network namespace: %w", err)
 	}
 	return sb, nil
+}
+
+// SandboxOf makes a sandbox of ns, a fresh network namespace of a user namespace. ns is the sandbox's to close.
+func SandboxOf(ns *os.File) (*Sandbox, error) {
+	if err := in(ns, furnish); err != nil {
+		ns.Close()
+		return nil, fmt.Errorf("network namespace: %w", err)
+	}
+	return &Sandbox{ns}, nil
+}
+
+// furnish gives the calling thread's namespace what it has from the start.
+func furnish() error {
+	if err := loopbackUp(); err != nil {
+		return err
+	}
+	for _, set := range sandboxSettings() {
+		if err := os.WriteFile("/proc/sys/net/"+set.name, []byte(set.value), 0); err != nil && !set.optional {
+			return err
+		}
+	}
+	return nil
 }
 
 type sandboxSetting struct {
@@ -95,8 +112,11 @@ func OpenSandbox(path string) (*Sandbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network namespace: %w", classify(err))
 	}
-	return &Sandbox{f}, nil
+	return SandboxAt(f), nil
 }
+
+// SandboxAt is the network namespace that ns is an open file of; ns is the sandbox's to close.
+func SandboxAt(ns *os.File) *Sandbox { return &Sandbox{ns} }
 
 // Path names the namespace for this process's children and for others of the same user, as long as the sandbox is open.
 func (sb *Sandbox) Path() string {

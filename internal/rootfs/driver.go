@@ -99,6 +99,9 @@ func (s *Stacks) Driver() string {
 
 // show mounts v with the driver that was chosen, or chooses: the first that works.
 func (s *Stacks) show(v view) error {
+	if v.Users != nil {
+		return s.showMapped(v)
+	}
 	if made := madeBy(v.Mount); made != "" {
 		return s.driver(made).mount(v)
 	}
@@ -122,6 +125,16 @@ func (s *Stacks) show(v view) error {
 		}
 	}
 	return errors.Join(refused...)
+}
+
+// showMapped mounts v with the one driver that can show owners mapped.
+func (s *Stacks) showMapped(v view) error {
+	for _, other := range []string{madeBy(v.Mount), s.Driver(), s.opts.Driver} {
+		if other != "" && other != Overlay {
+			return fmt.Errorf("storage driver %s cannot show owners as a user namespace has them, only %s can: %w", other, Overlay, errdef.ErrUnsupported)
+		}
+	}
+	return kernelOverlay{s}.mount(v)
 }
 
 // next says whether another driver may do what one refused: not where a layer is missing or the stack is too high, nor over
@@ -215,7 +228,7 @@ func (u unknown) changes(view, string) (string, error) { return "", u.err() }
 type kernelOverlay struct{ s *Stacks }
 
 func (k kernelOverlay) mount(v view) error {
-	o := mount.Overlay{Lower: v.lower, Userxattr: k.s.opts.Userxattr, Volatile: v.Volatile}
+	o := mount.Overlay{Lower: v.lower, Userxattr: k.s.opts.Userxattr, Volatile: v.Volatile, Users: v.Users}
 	if v.Over != "" {
 		o.Lower = append([]string{filepath.Join(v.Over, "upper")}, v.lower...)
 	}

@@ -202,6 +202,9 @@ type Mount struct {
 	Over string
 	// Volatile leaves out every sync, for what is thrown away or sealed otherwise when something crashes.
 	Volatile bool
+	// Users shows the tree as one whose owners are ids of that user namespace. In the layers and in Writable they are what they
+	// are without it. errdef.ErrUnsupported says that kernel, file system or driver cannot do it.
+	Users *mount.Users
 }
 
 // Mount shows the stack ids, base first, at m.Target. Call it inside [Stacks.Private].

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"strata/internal/runtime"
+	"strata/internal/userns"
 )
 
 // In the container: its own config.json, and the namespaces of whoever started it.
@@ -61,6 +62,12 @@ func checkNamespaces(wrong func(string, ...any), spec *specs.Spec, outer map[str
 		now, err := os.Readlink("/proc/self/ns/" + name)
 		if err != nil || (now != outer[name]) != own[name] {
 			wrong("namespace %s: %s, outside %s, of its own %v, %v", name, now, outer[name], own[name], err)
+		}
+	}
+	for _, file := range []string{"uid_map", "gid_map"} {
+		now, err := os.ReadFile("/proc/self/" + file)
+		if got := strings.Join(strings.Fields(string(now)), " "); outer[file] != "" && got != outer[file] {
+			wrong("%s: %q, %v", file, got, err)
 		}
 	}
 	if host, err := os.Hostname(); host != spec.Hostname {
@@ -194,26 +201,31 @@ func checkPaths(wrong func(string, ...any), spec *specs.Spec) {
 func TestRealConfig(t *testing.T) {
 	five := 5
 	umask := uint32(0o027)
-	for name, change := range map[string]func(p *runtime.Params){
-		"root": func(*runtime.Params) {},
-		"user": func(p *runtime.Params) {
+	for name, change := range map[string]func(t *testing.T, p *runtime.Params){
+		"root": func(*testing.T, *runtime.Params) {},
+		"user": func(_ *testing.T, p *runtime.Params) {
 			if !p.SingleID { // where there is no other user
 				p.Process.UID, p.Process.GID, p.Process.Groups = 1000, 100, []uint32{7, 100}
 			}
 			p.Process.Caps, p.Process.NoNewPrivileges = runtime.BuildCaps(), true
 		},
-		"bounded": func(p *runtime.Params) {
+		"bounded": func(_ *testing.T, p *runtime.Params) {
 			p.ReadOnly, p.Process.Caps = true, nil
 			p.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 99, Hard: 100}, {Type: "RLIMIT_CORE"}}
 			p.Process.OOMScoreAdj = &five
 			p.Mounts = []specs.Mount{{Destination: "/scratch", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "noexec", "ro"}}}
 		},
-		"shared network": func(p *runtime.Params) { p.HostNetwork = true },
+		"shared network": func(_ *testing.T, p *runtime.Params) { p.HostNetwork = true },
+		"mapped": func(t *testing.T, p *runtime.Params) {
+			ns := mappedNamespaces(t, p.RootPath)
+			p.NetworkPath = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Net.Fd())
+			p.UserPath = fmt.Sprintf("/proc/self/../%d/fd/%d", os.Getpid(), ns.User.Fd())
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBox(t)
 			p := b.params(prog, "check")
-			change(&p)
+			change(t, &p)
 			must(t, os.MkdirAll(filepath.Join(b.root, "scratch"), 0o755))
 			spec, err := runtime.Spec(p)
 			must(t, err)
@@ -223,6 +235,9 @@ func TestRealConfig(t *testing.T) {
 			for _, ns := range namespaceFiles {
 				outer[ns], _ = os.Readlink("/proc/self/ns/" + ns)
 			}
+			if p.UserPath != "" {
+				outer["uid_map"], outer["gid_map"] = "0 200000 3000", "0 300000 65536"
+			}
 			raw, err := json.Marshal(outer)
 			must(t, err)
 			must(t, os.WriteFile(b.root+outerNames, raw, 0o644))
@@ -230,6 +245,9 @@ func TestRealConfig(t *testing.T) {
 			must(t, err)
 			must(t, os.WriteFile(b.root+checkedConfig, config, 0o644))
 			for _, way := range []string{"runtime", "runner"} {
+				if way == "runner" && p.UserPath != "" {
+					continue // builds have none
+				}
 				r, w := pipe(t)
 				var code int
 				if way == "runtime" {
@@ -245,6 +263,24 @@ func TestRealConfig(t *testing.T) {
 			}
 		})
 	}
+}
+
+// mappedNamespaces makes namespaces for a container whose root, on this machine, can reach what it is to run in.
+func mappedNamespaces(t *testing.T, root string) *userns.Namespaces {
+	t.Helper()
+	if os.Geteuid() != 0 || userns.Namespaced() {
+		t.Skip("ids of the machine's are given by root")
+	}
+	ns, err := userns.New(t.Context(), userns.Map{
+		UIDs: []userns.Range{{Outside: 200_000, Count: 3000}}, GIDs: []userns.Range{{Outside: 300_000, Count: 65536}},
+	})
+	must(t, err)
+	t.Cleanup(ns.Close)
+	for dir := root; len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
+		must(t, os.Chmod(dir, 0o711))
+	}
+	must(t, os.Chmod(filepath.Join(root, prog), 0o755))
+	return ns
 }
 
 // checkedID is an id for the container of a subtest.

@@ -22,6 +22,7 @@ import (
 	"strata/internal/errdef"
 	"strata/internal/mount"
 	"strata/internal/runtime"
+	"strata/internal/userns"
 )
 
 // In a container of these tests the only program is /prog, a copy of the test binary.
@@ -33,6 +34,9 @@ const (
 func TestMain(m *testing.M) {
 	if os.Args[0] == prog {
 		os.Exit(inside(os.Args[1:]))
+	}
+	if os.Args[0] == userns.PauseName {
+		os.Exit(userns.PauseMain())
 	}
 	if err := runtime.Reap(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -74,9 +74,9 @@ type Params struct {
 	Mounts []specs.Mount
 	// HostNetwork leaves the process in the network namespace of the runtime; else it gets a new one with only loopback.
 	HostNetwork bool
-	// NetworkPath is the file of a network namespace that the process gets instead.
-	NetworkPath string
-	Annotations map[string]string
+	// NetworkPath is the file of a network namespace that the process gets instead, UserPath that of a user namespace.
+	NetworkPath, UserPath string
+	Annotations           map[string]string
 	// Seccomp applies moby's default profile.
 	Seccomp bool
 	// Privileged gives all capabilities and devices, writable /sys and cgroups; no seccomp, nothing masked.
@@ -149,6 +149,9 @@ func namespaces(p Params) []specs.LinuxNamespace {
 	}
 	if !p.HostNetwork {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: p.NetworkPath})
+	}
+	if p.UserPath != "" {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.UserNamespace, Path: p.UserPath})
 	}
 	if UnifiedCgroups() {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})

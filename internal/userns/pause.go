@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -96,9 +97,13 @@ func pauseErrno(err error) error {
 //	strata-pause RECORD HELPER
 //
 // it is the first process of new namespaces: it prepares them, starts the process that will hold them, records that one,
-// and ends, so that the holder is nobody's child. Called with the record alone it is the holder, where there is no helper
+// and ends, so that the holder is nobody's child. Called without arguments it waits for the end of its input. Called with the record alone it is the holder, where there is no helper
 // program to do it at a smaller price.
 func PauseMain() int {
+	if len(os.Args) == 1 { // it stands for namespaces that somebody is about to open: see New
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return 0
+	}
 	if len(os.Args) == 2 {
 		return hold(os.Args[1])
 	}

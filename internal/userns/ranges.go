@@ -34,6 +34,11 @@ func Granted(uid int, subuid, subgid string) (uids, gids []Range) {
 	return rangesOf(subuid, names), rangesOf(subgid, names)
 }
 
+// GrantedTo is [Granted] for a user by name alone, who need not exist.
+func GrantedTo(name, subuid, subgid string) (uids, gids []Range) {
+	return rangesOf(subuid, []string{name}), rangesOf(subgid, []string{name})
+}
+
 func rangesOf(path string, names []string) []Range {
 	f, err := os.Open(path)
 	if err != nil {

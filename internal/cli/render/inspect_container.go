@@ -69,6 +69,12 @@ type HealthResult struct {
 	Output   string
 }
 
+// IDMappings are podman's: "0:100000:65536" has the ids from 0 on be those from 100000 on outside.
+type IDMappings struct {
+	UIDMap []string `json:"UidMap"`
+	GIDMap []string `json:"GidMap"`
+}
+
 // HostConfig is what a container was given of this machine.
 type HostConfig struct {
 	Binds             []string
@@ -104,6 +110,7 @@ type HostConfig struct {
 	Tmpfs             map[string]string `json:",omitempty"`
 	UTSMode           string
 	UsernsMode        string
+	IDMappings        *IDMappings `json:",omitempty"`
 	ShmSize           int64
 	Runtime           string
 	CPUShares         int64 `json:"CpuShares"`
