@@ -143,22 +143,37 @@ func (s *Store) publish(ctx context.Context, rec *Record) error {
 	if err := s.keepSecrets(*rec); err != nil {
 		return err
 	}
-	return s.withVolumes(ctx, func() error {
-		for _, v := range rec.Host.Volumes {
-			if err := s.have(&v, rec.ID); err != nil {
-				return err
-			}
-			rec.Volumes = append(rec.Volumes, v)
-		}
-		for _, dest := range anonymous(*rec) {
-			v := Volume{Destination: dest}
-			if err := s.have(&v, rec.ID); err != nil {
-				return err
-			}
-			rec.Volumes = append(rec.Volumes, v)
+	volumes := slices.Clone(rec.Host.Volumes)
+	for _, dest := range anonymous(*rec) {
+		volumes = append(volumes, Volume{Destination: dest})
+	}
+	if len(volumes) == 0 {
+		if err := s.makeVolumesDir(); err != nil {
+			return err
 		}
 		return s.put(*rec)
-	})
+	}
+	// A record takes its time to reach the disk: others make volumes meanwhile, and nobody removes one.
+	for range 10 {
+		if err := s.ready(ctx, volumes, rec.ID); err != nil {
+			return err
+		}
+		gone := false
+		err := s.keepVolumes(ctx, func() error {
+			for _, v := range volumes {
+				if there, err := s.hasVolume(v.Name); !there || err != nil {
+					gone = true
+					return err
+				}
+			}
+			rec.Volumes = volumes
+			return s.put(*rec)
+		})
+		if err != nil || !gone {
+			return err
+		}
+	}
+	return fmt.Errorf("container %s: its volumes are removed as they are made: %w", ShortID(rec.ID), errdef.ErrConflict)
 }
 
 // anonymous lists the paths that get a volume of their own: the image's and the user's, unless something else is mounted

@@ -106,7 +106,7 @@ func TestAnonymousVolumes(t *testing.T) {
 	if _, err := s.getVolume(rec.Volumes[0].Name); err != nil {
 		t.Error("rm without -v removed the volume:", err)
 	}
-	if err := s.removeVolume("../x"); !errors.Is(err, errdef.ErrInvalid) {
+	if _, err := s.setAside("../x"); !errors.Is(err, errdef.ErrInvalid) {
 		t.Error(err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -58,8 +57,17 @@ func (s *Store) volumesDir() string { return filepath.Join(s.opt.Place.Root, "vo
 
 func (s *Store) volumeDir(name string) string { return filepath.Join(s.volumesDir(), name) }
 
-// withVolumes runs fn while no volume can go: what fn finds there it can name in a record.
+// withVolumes runs fn while no volume can come or go. All that make or remove one wait for it: fn must not be long.
 func (s *Store) withVolumes(ctx context.Context, fn func() error) error {
+	return s.volumesLocked(ctx, atomicfile.LockExclusive, fn)
+}
+
+// keepVolumes runs fn while no volume can go: what fn finds there it can name in a record. Others can do so at the same time.
+func (s *Store) keepVolumes(ctx context.Context, fn func() error) error {
+	return s.volumesLocked(ctx, atomicfile.LockShared, fn)
+}
+
+func (s *Store) makeVolumesDir() error {
 	if err := os.MkdirAll(s.volumesDir(), 0o700); err != nil {
 		return fmt.Errorf("volumes: %w", err)
 	}
@@ -67,12 +75,50 @@ func (s *Store) withVolumes(ctx context.Context, fn func() error) error {
 	if err := os.Chmod(s.volumesDir(), 0o700); err != nil {
 		return fmt.Errorf("volumes: %w", err)
 	}
-	l, err := atomicfile.LockExclusive(ctx, filepath.Join(s.volumesDir(), ".lock"))
+	return nil
+}
+
+func (s *Store) volumesLocked(ctx context.Context, lock func(context.Context, string) (*atomicfile.Lock, error), fn func() error) error {
+	if err := s.makeVolumesDir(); err != nil {
+		return err
+	}
+	l, err := lock(ctx, filepath.Join(s.volumesDir(), ".lock"))
 	if err != nil {
 		return err
 	}
 	defer l.Unlock()
 	return fn()
+}
+
+// ready makes those of the volumes that are not there, and gives the anonymous ones their names.
+func (s *Store) ready(ctx context.Context, volumes []Volume, container string) error {
+	return s.withVolumes(ctx, func() error {
+		for i := range volumes {
+			v := &volumes[i]
+			if !v.Named && v.Name != "" {
+				there, err := s.hasVolume(v.Name)
+				if err != nil {
+					return err
+				}
+				if there {
+					continue
+				}
+				v.Name = "" // somebody removed it since it was made: another one
+			}
+			if err := s.have(v, container); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Store) hasVolume(name string) (bool, error) {
+	_, err := s.getVolume(name)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // have makes the volume if it is not there, an anonymous one always. It is called in withVolumes.
@@ -129,40 +175,6 @@ type noSuchVolume struct{ name string }
 
 func (e *noSuchVolume) Error() string { return "get " + e.name + ": no such volume" }
 func (e *noSuchVolume) Unwrap() error { return errdef.ErrNotFound }
-
-func (s *Store) removeVolume(name string) error {
-	if err := ValidVolume(name); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(s.volumeDir(name)); err != nil {
-		return err
-	}
-	s.emitVolume("destroy", name)
-	return nil
-}
-
-// removeAnonymous removes those volumes of a container that were made for it, and that nobody else took over.
-func (s *Store) removeAnonymous(ctx context.Context, rec Record) error {
-	own := slices.DeleteFunc(slices.Clone(rec.Volumes), func(v Volume) bool { return v.Named })
-	if len(own) == 0 {
-		return nil
-	}
-	return s.withVolumes(ctx, func() error {
-		users, err := s.volumeUsers()
-		if err != nil {
-			return err
-		}
-		for _, v := range own {
-			if slices.ContainsFunc(users[v.Name], func(id string) bool { return id != rec.ID }) {
-				continue
-			}
-			if err := s.removeVolume(v.Name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
 
 // fill copies what the image has at the volume's mount point into a volume that is used for the first time and is empty,
 // and gives the volume that directory's owner and mode.

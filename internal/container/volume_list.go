@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"strata/internal/disk"
@@ -139,50 +138,21 @@ func (s *Store) CreateVolume(ctx context.Context, name string, o VolumeOptions) 
 	return name, err
 }
 
-// RemoveVolume removes a volume that no container has.
-func (s *Store) RemoveVolume(ctx context.Context, name string) error {
-	return s.withVolumes(ctx, func() error {
-		if _, err := s.getVolume(name); err != nil {
-			return err
-		}
-		users, err := s.volumeUsers()
-		if err != nil {
-			return err
-		}
-		if ids := users[name]; len(ids) > 0 {
-			slices.Sort(ids)
-			return errdef.WithHint(fmt.Errorf("remove %s: volume is in use - [%s]: %w", name, strings.Join(ids, ", "), errdef.ErrConflict),
-				"remove what has it first: strata rm "+ShortID(ids[0]))
-		}
-		return s.removeVolume(name)
-	})
-}
-
 // UnusedVolumes lists the anonymous volumes that no container has, with all those with names too. keep, if not nil, spares some;
 // containers that gone names do not count.
 func (s *Store) UnusedVolumes(ctx context.Context, all bool, keep func(VolumeUsage) bool, gone map[string]bool) ([]VolumeUsage, error) {
+	volumes, err := s.idleVolumes(ctx, all, keep, gone)
+	if err != nil {
+		return nil, err
+	}
+	return volumes, s.measure(volumes)
+}
+
+// idleVolumes is UnusedVolumes without what they take.
+func (s *Store) idleVolumes(ctx context.Context, all bool, keep func(VolumeUsage) bool, gone map[string]bool) ([]VolumeUsage, error) {
 	volumes, err := s.volumes(ctx, gone)
 	if err != nil {
 		return nil, err
 	}
-	volumes = slices.DeleteFunc(volumes, func(v VolumeUsage) bool { return v.Used || !v.Anonymous && !all || keep != nil && keep(v) })
-	return volumes, s.measure(volumes)
-}
-
-// RemoveUnusedVolumes removes what [Store.UnusedVolumes] lists, and gives their names and what they took on the disk.
-func (s *Store) RemoveUnusedVolumes(ctx context.Context, all bool, keep func(VolumeUsage) bool) (removed []string, freed int64, err error) {
-	err = s.withVolumes(ctx, func() error {
-		volumes, err := s.UnusedVolumes(ctx, all, keep, nil)
-		if err != nil {
-			return err
-		}
-		for _, v := range volumes {
-			if err := s.removeVolume(v.Name); err != nil {
-				return err
-			}
-			removed, freed = append(removed, v.Name), freed+v.Size
-		}
-		return nil
-	})
-	return removed, freed, err
+	return slices.DeleteFunc(volumes, func(v VolumeUsage) bool { return v.Used || !v.Anonymous && !all || keep != nil && keep(v) }), nil
 }

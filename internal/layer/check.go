@@ -193,7 +193,7 @@ func (s *Store) replace(ctx context.Context, g *staging, m Meta) error {
 	if err := writeMeta(g.path+"/"+metaName, m); err != nil {
 		return fmt.Errorf("layer %s: %w", m.DiffID, err)
 	}
-	return s.alone(ctx, m.DiffID, func() error { return s.swap(ctx, g, m.DiffID) })
+	return s.swap(ctx, g, m.DiffID, func() (bool, error) { return true, nil })
 }
 
 // rawTar is Tar for a layer whose record may be damaged, or not be good in this boot.

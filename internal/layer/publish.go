@@ -85,45 +85,52 @@ func (s *Store) publish(ctx context.Context, g *staging, m Meta) (Meta, error) {
 
 // settle decides, alone among processes, whether the layer that has the name keeps it.
 func (s *Store) settle(ctx context.Context, g *staging, m Meta) (Meta, error) {
-	err := s.alone(ctx, m.DiffID, func() error {
+	err := s.swap(ctx, g, m.DiffID, func() (bool, error) {
 		old, err := s.Stat(m.DiffID)
 		if err == nil {
 			m = old
-			return nil
+			return false, nil
 		}
 		if !errors.Is(err, errdef.ErrNotFound) && !errors.Is(err, errdef.ErrCorrupt) {
-			return err
+			return false, err
 		}
-		return s.swap(ctx, g, m.DiffID)
+		return true, nil
 	})
 	return m, err
 }
 
-// alone runs fn while no other process puts a layer in the place of another.
-func (s *Store) alone(ctx context.Context, id oci.DiffID, fn func() error) error {
+// swap puts the staged layer in the place of what has its name, if want says so while no other process does the same. The lock is held
+// for renames only: what had the name may be a tree of many files, and is deleted afterwards.
+func (s *Store) swap(ctx context.Context, g *staging, id oci.DiffID, want func() (bool, error)) error {
 	lock, err := atomicfile.LockExclusive(ctx, filepath.Join(s.dir, ".lock"))
 	if err != nil {
 		return fmt.Errorf("layer %s: %w", id, err)
 	}
-	defer lock.Unlock()
-	return fn()
-}
-
-// swap puts the staged layer in the place of what has its name.
-func (s *Store) swap(ctx context.Context, g *staging, id oci.DiffID) error {
-	lost, err := s.stage()
-	if err != nil {
+	lost, swapped := &staging{}, false
+	if swapped, err = want(); swapped {
+		lost, err = s.exchange(g, id)
+	}
+	err = errors.Join(err, lock.Unlock())
+	lost.discard()
+	if err != nil || !swapped {
 		return err
 	}
-	defer lost.discard()
+	return s.published(ctx, id)
+}
+
+// exchange renames what has the layer's name aside, and the staged layer to it.
+func (s *Store) exchange(g *staging, id oci.DiffID) (lost *staging, err error) {
+	if lost, err = s.stage(); err != nil {
+		return &staging{}, err
+	}
 	if err := moveAside(s.path(id), lost.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("layer %s: %w", id, err)
+		return lost, fmt.Errorf("layer %s: %w", id, err)
 	}
 	if err := os.Rename(g.path, s.path(id)); err != nil {
-		return fmt.Errorf("layer %s: %w", id, err)
+		return lost, fmt.Errorf("layer %s: %w", id, err)
 	}
 	g.path = ""
-	return s.published(ctx, id)
+	return lost, nil
 }
 
 // removeAll is os.RemoveAll that also removes what directories without write permission hold, for who is not root.

@@ -179,6 +179,13 @@ func (c *copies) place(target string) (string, error) {
 
 // add keeps a tree and throws the oldest away that are too many.
 func (c *copies) add(t *keptTree, target string) {
+	for _, old := range c.insert(t, target) {
+		_ = removeTree(old.dir) // what is left of it goes with the process
+	}
+}
+
+// insert is add that gives what is to be thrown away.
+func (c *copies) insert(t *keptTree, target string) (old []*keptTree) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if target != "" {
@@ -186,13 +193,14 @@ func (c *copies) add(t *keptTree, target string) {
 	}
 	c.kept = append(c.kept, t)
 	for i := 0; len(c.kept) > maxKept && i < len(c.kept); {
-		if old := c.kept[i]; old.readers > 0 {
+		if c.kept[i].readers > 0 {
 			i++
 			continue
 		}
-		_ = removeTree(c.kept[i].dir) // what is left of it goes with the process
+		old = append(old, c.kept[i])
 		c.kept = slices.Delete(c.kept, i, i+1)
 	}
+	return old
 }
 
 // keep takes the tree of a writable directory whose changes have become the last layer of ids.
