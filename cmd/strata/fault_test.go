@@ -327,6 +327,12 @@ func (l *lab) operations() []operation {
 		{"rmi", []string{"rmi", "old"}, has("old", false)},
 		{"prune", []string{"system", "prune", "-af"}, has("app", false)},
 		{"gc", []string{"builder", "prune", "-af"}, func(*lab) error { return nil }},
+		{"volume", []string{"volume", "prune", "-af"}, func(l *lab) error {
+			if out, err := l.strata("volume", "inspect", "vol"); err == nil {
+				return fmt.Errorf("the volume is there: %s", out)
+			}
+			return nil
+		}},
 	}
 }
 
@@ -349,6 +355,7 @@ func (l *lab) fill() {
 	l.must("save", "-o", l.path("loaded.tar"), "loaded")
 	l.must("rmi", "pulled", l.registry+"/pulled", "loaded")
 	l.must("run", "--name", "made", "app", "sh", "-c", "echo x > /y; rm /srv/l")
+	l.must("run", "--rm", "-v", "vol:/v", "app", "sh", "-c", "mkdir /v/d; echo x > /v/d/x")
 	l.must("builder", "prune", "-f", "--all")
 	l.must("build", "-q", "-t", "cached", "--build-arg", "WHAT=cached", l.path("img"))
 	l.must("rmi", "cached")

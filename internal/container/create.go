@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"strata/internal/disk"
 	"strata/internal/errdef"
 	"strata/internal/network"
 	"strata/internal/oci"
@@ -137,6 +138,7 @@ func (s *Store) reserveName(rec *Record, name string) (err error) {
 
 // publish makes the container's directory, volumes and record.
 func (s *Store) publish(ctx context.Context, rec *Record) error {
+	disk.Spread(s.records.Path()) // containers have nothing to do with each other
 	if err := os.Mkdir(s.Dir(rec.ID), 0o710); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"strata/internal/atomicfile"
+	"strata/internal/disk"
 	"strata/internal/errdef"
 	"strata/internal/oci"
 )
@@ -26,29 +27,12 @@ func (s *Store) stage() (*staging, error) {
 			return nil, fmt.Errorf("layer: temporary directory: %w", err)
 		}
 	}
-	spread(parent)
+	disk.Spread(parent)
 	path, err := os.MkdirTemp(parent, ".tmp-layer-*")
 	if err != nil {
 		return nil, fmt.Errorf("layer: temporary directory: %w", err)
 	}
 	return &staging{path}, nil
-}
-
-// spread asks ext4 to put what is made in dir, and all below it, in block groups of its own choice instead of dir's: in
-// a group in which thousands of inodes were deleted within the last half minute, each new file costs a walk over all of
-// them. Other file systems do not know the flag.
-func spread(dir string) {
-	const topdir = 0x20000 // FS_TOPDIR_FL, linux/fs.h
-	f, err := os.Open(dir)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
-	if err == nil && flags&topdir == 0 {
-		// An optimisation: without it everything works as well.
-		_ = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags|topdir)
-	}
 }
 
 func (g *staging) fs() string { return filepath.Join(g.path, fsName) }
