@@ -265,6 +265,31 @@ func TestDelegated(t *testing.T) {
 }
 
 // TestMachine reads this machine's own tree, whatever it is.
+// It moves this process to where it is, and only where there are groups of version 1.
+func TestHasten(t *testing.T) {
+	tree := fake(t, map[string]string{
+		"proc/self/mountinfo": "30 23 0:26 / SYS/cpu rw - cgroup cgroup rw,cpu\n31 23 0:27 / SYS/unified rw - cgroup2 cgroup2 rw\n",
+		"proc/self/cgroup":    "2:cpu:/own\n0::/other\n", "sys/cpu/own/cgroup.procs": "1\n",
+	})
+	procs := filepath.Join(tree.Sys, "cpu/own/cgroup.procs")
+	stop := tree.Hasten()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if raw, _ := os.ReadFile(procs); string(raw) == "0" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nothing was written")
+		}
+	}
+	stop()
+	stop() // twice is no error
+	v2 := unified(t, nil)
+	v2.Hasten()()
+	if raw, err := os.ReadFile(filepath.Join(v2.Sys, "cgroup.procs")); err != nil || string(raw) != "1\n" {
+		t.Errorf("version 2: %q, %v", raw, err)
+	}
+}
+
 func TestMachine(t *testing.T) {
 	tree := cgroup.Machine()
 	if _, err := tree.Of(os.Getpid(), id); !errors.Is(err, errdef.ErrNotFound) {

@@ -5,7 +5,7 @@
 // runtimes see it; one that has version 2 somewhere below works by version 1. A [Group] is the place of one container in
 // the hierarchies, by the name that its runtime gave it.
 //
-// Invariants: nothing here writes, but for [Clear], which removes what a runtime that was killed has left. Making groups,
+// Invariants: nothing here writes, but for [Clear], which removes what a runtime that was killed has left, and [Tree.Hasten], which changes nothing. Making groups,
 // setting limits and freezing are the runtime's work.
 //
 // This package must never know what a container is beyond its id and its first process.

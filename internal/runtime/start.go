@@ -15,6 +15,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"strata/internal/cgroup"
 	"strata/internal/errdef"
 )
 
@@ -56,6 +57,7 @@ func (r *Runtime) detached(ctx context.Context, id string, stdio Stdio, facts fa
 	if err := r.present(); err != nil {
 		return 0, nil, err
 	}
+	defer cgroup.Machine().Hasten()()
 	c, err := r.prepare(id, stdio)
 	if err != nil {
 		return 0, nil, err
@@ -101,6 +103,8 @@ func (r *Runtime) Run(ctx context.Context, id, bundle string, stdio Stdio, start
 	if err != nil {
 		return 0, err
 	}
+	stop := cgroup.Machine().Hasten()
+	defer stop()
 	c, err := r.prepare(id, stdio)
 	if err != nil {
 		return 0, err
@@ -112,6 +116,7 @@ func (r *Runtime) Run(ctx context.Context, id, bundle string, stdio Stdio, start
 		go func() {
 			defer close(told)
 			if pid, ok := c.awaitPid(ended); ok {
+				stop()
 				started(pid)
 			}
 		}()
