@@ -66,8 +66,8 @@ func TestPieces(t *testing.T) {
 		Zstd: {zstdForm(0), func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r) }},
 	}
 	for name, f := range forms {
-		for _, form := range []pieceForm{f.pieceForm, small(f.pieceForm)} {
-			for _, n := range []int{0, 1, form.size - 1, form.size, form.size + 1, 3 * form.size, 18<<20 + 5} {
+		for many, form := range map[int]pieceForm{2: f.pieceForm, 40: small(f.pieceForm)} {
+			for _, n := range []int{0, 1, form.size - 1, form.size, form.size + 1, 3 * form.size, many*form.size + 5} {
 				data := mixed(n)
 				one := pressed(t, form, 1, 1<<20, data)
 				for threads, step := range map[int]int{2: 32 << 10, 3: 7777, 8: 3 << 20} {
@@ -100,7 +100,7 @@ func TestPiecesLevels(t *testing.T) {
 	if len(both) > len(u)+len(u)/form.margin {
 		t.Errorf("random bytes: %d by choice, %d at the quick level, %d at the usual", len(both), len(q), len(u))
 	}
-	for _, n := range []int{8 << 20, 17 << 20} {
+	for _, n := range []int{3 << 20, 13 << 20} {
 		data := mixed(n)
 		u, both := pressed(t, usual, 2, 1<<20, data), pressed(t, form, 2, 1<<20, data)
 		if len(both) > len(u)+len(u)/20 {
