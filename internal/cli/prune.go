@@ -71,12 +71,15 @@ func (a *app) systemPrune() *cobra.Command {
 	var o engine.PruneOptions
 	cmd := &cobra.Command{
 		Use:   "prune [OPTIONS]",
-		Short: "Remove what is not in use: stopped containers, untagged images, build cache",
+		Short: "Remove what is not in use: stopped containers, networks, untagged images, build cache",
 		Args:  exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			what := "This removes all containers that do not run, all untagged images, and build cache that no image shares."
+			what := "This removes all containers that do not run, all networks that no running container is in, all untagged images, and build cache that no image shares."
 			if o.All {
-				what = "This removes all containers that do not run, all images without a container, and the whole build cache."
+				what = "This removes all containers that do not run, all networks that no running container is in, all images without a container, and the whole build cache."
+			}
+			if len(o.Filters) > 0 {
+				what += " Only what these filters hold for: " + strings.Join(o.Filters, ", ") + "."
 			}
 			o.DryRun = p.dry
 			return p.run(cmd, what, func(e *engine.Engine) error {
@@ -88,6 +91,7 @@ func (a *app) systemPrune() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&o.All, "all", "a", false, "remove all images without a container, and all build cache")
 	cmd.Flags().BoolVar(&o.Volumes, "volumes", false, "remove volumes that no container has, too")
+	cmd.Flags().StringArrayVar(&o.Filters, "filter", nil, "only those for which it holds: until= label= label!=")
 	return p.flags(cmd)
 }
 
@@ -100,6 +104,8 @@ func (p *prune) report(r engine.PruneReport) {
 	}
 	p.list("Containers", r.Containers)
 	apart(len(r.Containers))
+	p.list("Networks", r.Networks)
+	apart(len(r.Networks))
 	p.list("Volumes", r.Volumes)
 	apart(len(r.Volumes))
 	p.images(r.Images)

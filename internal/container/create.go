@@ -355,6 +355,9 @@ func ParseBind(spec string) (Bind, error) {
 		if !path.IsAbs(spec) {
 			return bad("the container path must be absolute")
 		}
+		if path.Clean(spec) == "/" {
+			return bad("the container path must not be '/'")
+		}
 		return Bind{Destination: path.Clean(spec)}, nil
 	}
 	b := Bind{Source: parts[0], Destination: path.Clean(parts[1]), CreateSource: true}

@@ -227,7 +227,11 @@ func TestAttachTwiceAndDetach(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, text := capture(t)
+		out, err := os.CreateTemp(t.TempDir(), "out")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = func() string { raw, _ := os.ReadFile(out.Name()); return string(raw) }
 		done = make(chan Result, 1)
 		go func() {
 			res, err := s.Attach(context.Background(), rec, AttachOptions{Streams: Streams{In: r, Out: out}})
@@ -240,9 +244,15 @@ func TestAttachTwiceAndDetach(t *testing.T) {
 	}
 	in1, text1, done1 := attach()
 	in2, text2, done2 := attach()
-	time.Sleep(100 * time.Millisecond) // both are to be attached before the first line
+	both := func(what string) func() bool {
+		return func() bool { return strings.Contains(text1(), what) && strings.Contains(text2(), what) }
+	}
+	eventually(t, "both are attached", func() bool {
+		fmt.Fprint(in1, "x\n")
+		return both("got x\r\n")()
+	})
 	fmt.Fprint(in1, "a\n")
-	time.Sleep(100 * time.Millisecond)
+	eventually(t, "a line", both("got a\r\n"))
 	fmt.Fprint(in1, "\x10\x11")
 	if res := <-done1; !res.Detached {
 		t.Errorf("%+v", res)

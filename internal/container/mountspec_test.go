@@ -55,7 +55,7 @@ func TestVolumesOfOthersGiveWay(t *testing.T) {
 }
 
 func FuzzMount(f *testing.F) {
-	for _, s := range []string{"type=bind,src=/etc,dst=/a,ro", "source=vol,target=/b", "type=tmpfs,dst=/c,tmpfs-size=1m", "vol:/x:ro", "/a:/b:shared"} {
+	for _, s := range []string{"type=bind,src=/etc,dst=/a,ro", "source=vol,target=/b", "type=tmpfs,dst=/c,tmpfs-size=1m", "vol:/x:ro", "/a:/b:shared", "/a:/b:idmap", "/"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

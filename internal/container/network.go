@@ -300,6 +300,11 @@ func (v *supervision) disconnect() error {
 // ClearNetworks takes out of the networks what killed supervisors left there.
 func (s *Store) ClearNetworks(ctx context.Context) error { return s.clearNetworks(ctx, "") }
 
+// Seated tells of those who are in a network whether one has a supervisor. Who has none is taken out by [Store.ClearNetworks].
+func (s *Store) Seated(members []network.Endpoint) bool {
+	return slices.ContainsFunc(members, func(e network.Endpoint) bool { return !validID(e.Owner.ID) || s.held(e.Owner.ID) })
+}
+
 // clearNetworks takes out of the networks those who have no supervisor: what was killed left them there.
 func (s *Store) clearNetworks(ctx context.Context, except string) error {
 	owners, err := s.opt.Networks.Owners()

@@ -167,14 +167,16 @@ func olderThan(t time.Time, moment string) bool {
 	return err == nil && t.Before(at)
 }
 
-// PruneNetworks removes the networks that nobody is in and gives their names. A dry run removes none.
+// PruneNetworks removes the networks that nobody is in and gives their names. A dry run removes none, nor those from them who were killed.
 func (e *Engine) PruneNetworks(ctx context.Context, f NetworkFilter, dry bool) (removed []string, err error) {
 	s, err := e.Containers()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.ClearNetworks(ctx); err != nil {
-		return nil, err
+	if !dry {
+		if err := s.ClearNetworks(ctx); err != nil {
+			return nil, err
+		}
 	}
 	networks := e.Networks()
 	all, err := networks.List()
@@ -184,7 +186,7 @@ func (e *Engine) PruneNetworks(ctx context.Context, f NetworkFilter, dry bool) (
 	var errs []error
 	for _, n := range all {
 		members, err := networks.Members(n)
-		if err != nil || n.Builtin() || len(members) > 0 || !f.Match(n, 0) {
+		if err != nil || n.Builtin() || s.Seated(members) || !f.Match(n, 0) {
 			errs = append(errs, err)
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,16 +20,60 @@ type PruneOptions struct {
 	All bool
 	// Volumes takes anonymous volumes that no container has.
 	Volumes bool
+	// Filters: until=, label=, label!=, as docker has them. Each kind of thing goes by those that it has: a volume by labels alone, the build
+	// cache, which has no labels, by until.
+	Filters []string
 	// DryRun tells what would go, and removes nothing.
 	DryRun bool
 }
 
 // PruneReport is what a prune removed.
 type PruneReport struct {
-	Containers, Volumes []string
-	Images              []image.Deleted
-	Cache               int
-	Freed               int64
+	Containers, Networks, Volumes []string
+	Images                        []image.Deleted
+	Cache                         int
+	Freed                         int64
+}
+
+// prunes are what a prune of everything consists of.
+type prunes struct {
+	containers ContainerPrune
+	networks   NetworkFilter
+	volumes    *VolumePrune // nil: they stay
+	images     ImagePrune
+	cache      *CachePrune // nil: it stays
+}
+
+// split gives each kind of thing its filters.
+func (o PruneOptions) split() (p prunes, err error) {
+	p = prunes{containers: ContainerPrune{Filters: o.Filters}, images: ImagePrune{All: o.All, Filters: o.Filters}, cache: &CachePrune{All: o.All}}
+	var labels []string
+	for _, f := range o.Filters {
+		switch key, _, _ := strings.Cut(f, "="); key {
+		case "until":
+			p.cache.Filters = append(p.cache.Filters, f)
+		case "label", "label!":
+			labels = append(labels, f)
+		}
+	}
+	if o.Volumes {
+		if len(labels) < len(o.Filters) {
+			return p, fmt.Errorf(`The "until" filter is not supported with "--volumes": %w`, errdef.ErrInvalid)
+		}
+		matches, err := labelFilter(labels)
+		if err != nil {
+			return p, err
+		}
+		p.volumes = &VolumePrune{Keep: func(v container.VolumeUsage) bool { return !matches(v.Labels) }}
+	}
+	if slices.ContainsFunc(labels, func(f string) bool { return strings.HasPrefix(f, "label=") }) {
+		p.cache = nil
+	}
+	if p.networks, err = ParseNetworkFilter(o.Filters); err != nil {
+		return p, err
+	}
+	_, err = containerFilter(o.Filters, time.Now()) // before anything goes
+	return p, err
 }
 
 // Prune removes what is not in use: containers first, since they keep images.
@@ -37,24 +82,30 @@ func (e *Engine) Prune(ctx context.Context, o PruneOptions) (PruneReport, error)
 		return e.wouldPrune(ctx, o)
 	}
 	var r PruneReport
-	var err error
-	if r.Containers, r.Freed, err = e.PruneContainers(ctx, ContainerPrune{}); err != nil {
+	p, err := o.split()
+	if err != nil {
 		return r, err
 	}
-	if o.Volumes {
-		removed, freed, err := e.PruneVolumes(ctx, VolumePrune{})
+	if r.Containers, r.Freed, err = e.PruneContainers(ctx, p.containers); err != nil {
+		return r, err
+	}
+	if r.Networks, err = e.PruneNetworks(ctx, p.networks, false); err != nil {
+		return r, err
+	}
+	if p.volumes != nil {
+		removed, freed, err := e.PruneVolumes(ctx, *p.volumes)
 		r.Volumes, r.Freed = removed, r.Freed+freed
 		if err != nil {
 			return r, err
 		}
 	}
 	// The cache goes by what images share with it, so it is asked after the images.
-	images, freed, err := e.PruneImages(ctx, ImagePrune{All: o.All})
+	images, freed, err := e.PruneImages(ctx, p.images)
 	r.Images, r.Freed = images, r.Freed+freed
-	if err != nil {
+	if err != nil || p.cache == nil {
 		return r, err
 	}
-	r.Cache, freed, err = e.PruneBuilder(ctx, CachePrune{All: o.All})
+	r.Cache, freed, err = e.PruneBuilder(ctx, *p.cache)
 	r.Freed += freed
 	return r, err
 }
@@ -62,24 +113,33 @@ func (e *Engine) Prune(ctx context.Context, o PruneOptions) (PruneReport, error)
 // wouldPrune is Prune as it would go.
 func (e *Engine) wouldPrune(ctx context.Context, o PruneOptions) (PruneReport, error) {
 	var r PruneReport
+	p, err := o.split()
+	if err != nil {
+		return r, err
+	}
 	have, err := e.inventory(ctx)
 	if err != nil {
 		return r, err
 	}
 	g := newGone()
-	if r.Containers, err = e.doomContainers(ctx, ContainerPrune{}, g); err != nil {
+	if r.Containers, err = e.doomContainers(ctx, p.containers, g); err != nil {
 		return r, err
 	}
-	if o.Volumes {
-		if r.Volumes, err = e.doomVolumes(ctx, VolumePrune{}, g); err != nil {
+	if r.Networks, err = e.PruneNetworks(ctx, p.networks, true); err != nil {
+		return r, err
+	}
+	if p.volumes != nil {
+		if r.Volumes, err = e.doomVolumes(ctx, *p.volumes, g); err != nil {
 			return r, err
 		}
 	}
-	if r.Images, err = e.doomImages(ctx, have, ImagePrune{All: o.All}, g); err != nil {
+	if r.Images, err = e.doomImages(ctx, have, p.images, g); err != nil {
 		return r, err
 	}
-	if r.Cache, err = e.doomCache(have, CachePrune{All: o.All}, g); err != nil {
-		return r, err
+	if p.cache != nil {
+		if r.Cache, err = e.doomCache(have, *p.cache, g); err != nil {
+			return r, err
+		}
 	}
 	r.Freed, err = have.frees(g)
 	return r, err
@@ -154,36 +214,43 @@ func (e *Engine) idleContainers(ctx context.Context, o ContainerPrune) ([]contai
 
 // containerFilter reads docker's filters of `container prune`. Labels must all be there, or all be missing.
 func containerFilter(exprs []string, now time.Time) (func(container.Record) bool, error) {
-	var tests []func(container.Record) bool
+	var labels []string
+	var limits []time.Time
+	for _, expr := range exprs {
+		key, value, ok := strings.Cut(expr, "=")
+		if !ok || key != "until" {
+			labels = append(labels, expr)
+			continue
+		}
+		limit, err := image.ParseTime(value, now)
+		if err != nil {
+			return nil, fmt.Errorf("filter %.100q: %w", expr, err)
+		}
+		limits = append(limits, limit)
+	}
+	matches, err := labelFilter(labels)
+	return func(rec container.Record) bool {
+		young := func(limit time.Time) bool { return !rec.Created.Before(limit) }
+		return matches(rec.Config.Labels) && !slices.ContainsFunc(limits, young)
+	}, err
+}
+
+// labelFilter reads filters by labels.
+func labelFilter(exprs []string) (func(labels map[string]string) bool, error) {
+	var tests []func(labels map[string]string) bool
 	for _, expr := range exprs {
 		key, value, ok := strings.Cut(expr, "=")
 		name, want, exact := strings.Cut(value, "=")
-		has := func(rec container.Record) bool {
-			got, there := rec.Config.Labels[name]
-			return there && (!exact || got == want)
-		}
-		switch {
-		case ok && key == "until":
-			limit, err := image.ParseTime(value, now)
-			if err != nil {
-				return nil, fmt.Errorf("filter %.100q: %w", expr, err)
-			}
-			tests = append(tests, func(rec container.Record) bool { return rec.Created.Before(limit) })
-		case ok && key == "label":
-			tests = append(tests, has)
-		case ok && key == "label!":
-			tests = append(tests, func(rec container.Record) bool { return !has(rec) })
-		default:
+		if !ok || key != "label" && key != "label!" {
 			return nil, fmt.Errorf("filter %.100q: want until=, label= or label!=: %w", expr, errdef.ErrInvalid)
 		}
+		tests = append(tests, func(labels map[string]string) bool {
+			got, there := labels[name]
+			return (there && (!exact || got == want)) == (key == "label")
+		})
 	}
-	return func(rec container.Record) bool {
-		for _, test := range tests {
-			if !test(rec) {
-				return false
-			}
-		}
-		return true
+	return func(labels map[string]string) bool {
+		return !slices.ContainsFunc(tests, func(test func(map[string]string) bool) bool { return !test(labels) })
 	}, nil
 }
 

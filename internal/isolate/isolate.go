@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -19,7 +20,8 @@ const mark = "STRATA_TEST_ISOLATED"
 // Main runs a test program's tests, run, in a network namespace that has nothing but the loopback, and returns its exit code. It does so
 // by starting the program again, which takes root; other users' tests run where they are. To be called by TestMain.
 func Main(run func() int) int {
-	if os.Getuid() != 0 {
+	// A worker of go test -fuzz is started by tests that are inside, and speaks to them by descriptors that it has inherited.
+	if os.Getuid() != 0 || slices.Contains(os.Args, "-test.fuzzworker") {
 		return run()
 	}
 	if Inside() {
