@@ -91,14 +91,14 @@ func (h Health) judge(r HealthResult, check oci.Healthcheck, early bool) Health 
 	return h
 }
 
-// watchHealth runs the container's health check for as long as it runs; end stops it and waits for it.
-func (v *supervision) watchHealth(ctx context.Context) (end func()) {
+// watchHealth runs the health check of the container whose first process is pid for as long as it runs; end stops it and waits for it.
+func (v *supervision) watchHealth(ctx context.Context, pid int) (end func()) {
 	if !checked(v.rec.Config.Healthcheck) {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	w := healthWatch{s: v.s, rec: v.rec, check: withHealthDefaults(*v.rec.Config.Healthcheck), health: *v.rec.State.Health}
+	w := healthWatch{s: v.s, rec: v.rec, pid: pid, check: withHealthDefaults(*v.rec.Config.Healthcheck), health: *v.rec.State.Health}
 	wg.Go(func() { w.run(ctx) })
 	return func() {
 		cancel()
@@ -111,24 +111,39 @@ func (v *supervision) watchHealth(ctx context.Context) (end func()) {
 type healthWatch struct {
 	s      *Store
 	rec    Record
+	pid    int // the container's first process
 	check  oci.Healthcheck
 	health Health
+	// orphans: a runtime failed, and may have left processes in the container.
+	orphans bool
 }
+
+// orphanLook is how long a process that such a runtime left may keep the container from ending.
+const orphanLook = time.Second
 
 // early reports whether the container still has time to get ready.
 func (w *healthWatch) early() bool { return time.Since(w.rec.State.StartedAt) < w.check.StartPeriod }
 
 func (w *healthWatch) run(ctx context.Context) {
+	next := time.Now().Add(w.pause())
 	for {
-		pause := w.check.Interval
-		if w.health.Status == "starting" && w.early() {
-			pause = w.check.StartInterval
+		wait := time.Until(next)
+		if w.orphans {
+			wait = min(wait, orphanLook)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(wait):
 		}
+		if w.orphans {
+			living, err := runtime.Orphans(w.pid)
+			w.orphans = living > 0 && err == nil
+		}
+		if time.Now().Before(next) {
+			continue
+		}
+		next = time.Now().Add(w.pause())
 		cur, err := w.s.get(w.rec.ID)
 		if err != nil || cur.State.Status != Running {
 			continue // paused: what stands still cannot answer
@@ -138,7 +153,16 @@ func (w *healthWatch) run(ctx context.Context) {
 			return // the container has ended meanwhile: that is not the check's failure
 		}
 		w.note(ctx, result)
+		next = time.Now().Add(w.pause())
 	}
+}
+
+// pause is the time between two checks.
+func (w *healthWatch) pause() time.Duration {
+	if w.health.Status == "starting" && w.early() {
+		return w.check.StartInterval
+	}
+	return w.check.Interval
 }
 
 // note records a result, and tells of a change.
@@ -163,7 +187,7 @@ func (w *healthWatch) probe(ctx context.Context) HealthResult {
 	defer cancel()
 	var err error
 	if r.ExitCode, r.Output, err = w.s.probe(timed, w.rec, healthCommand(w.check, w.rec.Config.Shell)); err != nil {
-		r.ExitCode = -1
+		r.ExitCode, w.orphans = -1, true
 		r.Output += err.Error()
 		if timed.Err() != nil {
 			r.Output = fmt.Sprintf("Health check exceeded timeout (%v)", w.check.Timeout)

@@ -165,7 +165,7 @@ func (v *supervision) serve(ctx context.Context, c *control, told func(error)) (
 	go c.serve(l)
 	told(nil)
 	shrink()
-	healthy := v.watchHealth(ctx)
+	healthy := v.watchHealth(ctx, pid)
 	code, err := runtime.Wait(ctx, pid)
 	healthy()
 	if err != nil {
