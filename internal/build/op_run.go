@@ -127,6 +127,9 @@ func (o *runOp) Run(ctx context.Context, inputs []json.RawMessage, out *graph.Ou
 
 // process prepares the tree and runs the container on it, in the network that is lent to it.
 func (o *runOp) process(ctx context.Context, t *mounted, more *mounts, lend func() (StepNetwork, error), out *graph.Output) error {
+	if err := runtime.Ordinary(t.root); err != nil {
+		return err
+	}
 	user, err := runtime.LookupUser(t.root, o.run.User, nil)
 	if err != nil {
 		return err

@@ -33,6 +33,9 @@ func (s *Store) prepare(rec *Record, n nets) (bundle string, err error) {
 	m := rootfs.Mount{Target: target, Writable: s.Dir(rec.ID), Volatile: rec.Host.AutoRemove}
 	var spec *specs.Spec
 	err = s.mountWith(*rec, m, n.users, func(root *rootfs.Root) (err error) {
+		if err := runtime.Ordinary(root); err != nil {
+			return err
+		}
 		if spec, err = s.spec(*rec, n, root, target); err != nil {
 			return err
 		}

@@ -1,14 +1,36 @@
 package runtime
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"strata/internal/errdef"
 )
 
 const defaultShm = 64 << 20
+
+// Tree is the file system that a container is to run in: *rootfs.Root.
+type Tree interface {
+	Lstat(name string) (unix.Stat_t, error)
+}
+
+// Ordinary refuses a tree in which what every runtime mounts on is a link: not each runtime stays in the tree when it follows one
+// (CVE-2026-47766).
+func Ordinary(t Tree) error {
+	for _, dir := range []string{"/dev", "/proc", "/sys"} {
+		st, err := t.Lstat(dir)
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			return errdef.WithHint(fmt.Errorf("%s of the container is a symbolic link, where its kernel's files are to be mounted: %w", dir, errdef.ErrInvalid),
+				"the image has to have a directory there, or nothing")
+		}
+	}
+	return nil
+}
 
 // mounts gives docker's default mounts, as far as this container can have them, and then the caller's.
 func mounts(p Params) []specs.Mount {

@@ -104,7 +104,7 @@ func Spec(p Params) (*specs.Spec, error) {
 		p.Process.Caps = AllCaps()
 	}
 	s := &specs.Spec{
-		Version:     specs.Version,
+		Version:     version(p),
 		Process:     p.Process.Spec(),
 		Root:        &specs.Root{Path: p.RootPath, Readonly: p.ReadOnly},
 		Hostname:    p.Hostname,
@@ -138,6 +138,15 @@ func Spec(p Params) (*specs.Spec, error) {
 	var err error
 	s.Linux.Seccomp, err = defaultSeccomp(s.Process.Capabilities.Bounding)
 	return s, err
+}
+
+// version is the oldest version of the specification that has what the container's document says: crun of a few years ago takes no
+// newer one than it knows.
+func version(p Params) string {
+	if p.Domainname != "" {
+		return specs.Version
+	}
+	return "1.0.2"
 }
 
 func namespaces(p Params) []specs.LinuxNamespace {
