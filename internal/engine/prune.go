@@ -58,7 +58,7 @@ func (o PruneOptions) split() (p prunes, err error) {
 	}
 	if o.Volumes {
 		if len(labels) < len(o.Filters) {
-			return p, fmt.Errorf(`The "until" filter is not supported with "--volumes": %w`, errdef.ErrInvalid)
+			return p, fmt.Errorf(`the "until" filter is not supported with "--volumes": %w`, errdef.ErrInvalid)
 		}
 		matches, err := labelFilter(labels)
 		if err != nil {
