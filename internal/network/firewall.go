@@ -239,10 +239,13 @@ func (k *kernel) change(fn func(c *nftables.Conn, t *table) error) error {
 // admit tells the table of a network's bridge. The first one makes the table, and lets this machine pass packets on.
 func (k *kernel) admit(n Network) error {
 	err := k.change(func(c *nftables.Conn, t *table) error { return t.admit(c, n) })
-	if !errors.Is(err, unix.ENOENT) {
-		return err
+	if errors.Is(err, unix.ENOENT) {
+		return k.rebuild(&n)
 	}
-	return k.rebuild(&n)
+	if err == nil && n.IPv6 { // those before may have had none
+		err = k.passOn6()
+	}
+	return err
 }
 
 func (t *table) admit(c *nftables.Conn, n Network) error {

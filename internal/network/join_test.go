@@ -152,6 +152,23 @@ func TestBridge(t *testing.T) {
 	}
 }
 
+// A network with IPv6 that comes after others without finds the machine passing its packets on, too.
+func TestLaterIPv6(t *testing.T) {
+	s := testStore(t)
+	join(t, s, "a", Attachment{Network: Bridge})
+	const file = "/proc/sys/net/ipv6/conf/all/forwarding"
+	if err := os.WriteFile(file, []byte("0"), 0); err != nil {
+		t.Skip("no IPv6: ", err)
+	}
+	if _, err := s.Create(t.Context(), CreateOptions{Name: "six", IPv6: true}); err != nil {
+		t.Fatal(err)
+	}
+	join(t, s, "b", Attachment{Network: "six"})
+	if now, err := os.ReadFile(file); err != nil || string(now) != "1\n" {
+		t.Errorf("%s: %q, %v", file, now, err)
+	}
+}
+
 func TestIsolation(t *testing.T) {
 	s := testStore(t)
 	for _, o := range []CreateOptions{{Name: "one"}, {Name: "two", IPv6: true}, {Name: "shut", Internal: true}} {
