@@ -286,10 +286,14 @@ func sealing(t *testing.T, o layer.Options) {
 		t.Errorf("%+v", got)
 	}
 	empty(t, root)
-	// A torn record is corrupt, walked over with its name, and replaced.
-	must(t, os.WriteFile(filepath.Join(root, "layers", m.DiffID.Hex(), "meta.json"), nil, 0o600))
+	// A torn record is corrupt, one without bytes as if it were not there; both are walked over with their name, and replaced.
+	record := filepath.Join(root, "layers", m.DiffID.Hex(), "meta.json")
+	must(t, os.WriteFile(record, []byte(`{"crc":"12345678",`), 0o600))
 	_, err = third.Stat(m.DiffID)
 	wantErr(t, err, errdef.ErrCorrupt, m.DiffID.Hex())
+	must(t, os.WriteFile(record, nil, 0o600))
+	_, err = third.Stat(m.DiffID)
+	wantErr(t, err, errdef.ErrNotFound, m.DiffID.Hex())
 	must(t, os.WriteFile(filepath.Join(root, "layers", "junk"), nil, 0o600), os.Mkdir(filepath.Join(root, "layers", ".tmp-x"), 0o700))
 	must(t, third.Walk(func(w layer.Meta) error {
 		if w.DiffID != m.DiffID || w.Form != "" {

@@ -3,6 +3,7 @@ package layer
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -78,6 +79,9 @@ func readRecord(path string) (Meta, recordFile, error) {
 		return Meta{}, recordFile{}, err
 	}
 	file := fileOf(st)
+	if allZero(raw) { // its name reached the disk before the machine went down, and its bytes did not: as if it had none
+		return Meta{}, file, &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
+	}
 	raw, err = atomicfile.Unstamp(raw)
 	if err != nil {
 		return Meta{}, file, fmt.Errorf("%s: %w", metaName, err)
