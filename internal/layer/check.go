@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"strata/internal/atomicfile"
 	"strata/internal/errdef"
 	"strata/internal/oci"
 )
@@ -190,7 +191,7 @@ func (s *Store) replace(ctx context.Context, g *staging, m Meta) error {
 	if old, err := readMeta(s.path(m.DiffID, metaName)); err == nil {
 		m.Blobs, m.Created = old.Blobs, old.Created
 	}
-	if err := writeMeta(g.path+"/"+metaName, m); err != nil {
+	if err := writeMeta(g.path+"/"+metaName, m, atomicfile.Write); err != nil {
 		return fmt.Errorf("layer %s: %w", m.DiffID, err)
 	}
 	return s.swap(ctx, g, m.DiffID, func() (bool, error) { return true, nil })

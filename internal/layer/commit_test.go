@@ -286,8 +286,17 @@ func sealing(t *testing.T, o layer.Options) {
 		t.Errorf("%+v", got)
 	}
 	empty(t, root)
-	// A torn record is corrupt, one without bytes as if it were not there; both are walked over with their name, and replaced.
+	// What is known already is not written again.
 	record := filepath.Join(root, "layers", m.DiffID.Hex(), "meta.json")
+	before, err := os.Stat(record)
+	must(t, err, third.AddBlob(t.Context(), m.DiffID, got.Blobs[0]))
+	same, err := os.Stat(record)
+	must(t, err, third.AddBlob(t.Context(), m.DiffID, layer.Blob{Digest: digest.FromString("another"), Size: 4}))
+	other, err := os.Stat(record)
+	if must(t, err); !os.SameFile(before, same) || os.SameFile(before, other) {
+		t.Errorf("the record was written again: %v; with another blob: %v", !os.SameFile(before, same), !os.SameFile(before, other))
+	}
+	// A torn record is corrupt, one without bytes as if it were not there; both are walked over with their name, and replaced.
 	must(t, os.WriteFile(record, []byte(`{"crc":"12345678",`), 0o600))
 	_, err = third.Stat(m.DiffID)
 	wantErr(t, err, errdef.ErrCorrupt, m.DiffID.Hex())

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"os"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -97,10 +98,10 @@ func readRecord(path string) (Meta, recordFile, error) {
 	return m, file, nil
 }
 
-func writeMeta(path string, m Meta) error {
+func writeMeta(path string, m Meta, write func(path string, data []byte, mode os.FileMode) error) error {
 	raw, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, atomicfile.Stamp(append(raw, '\n')), 0o600)
+	return write(path, atomicfile.Stamp(append(raw, '\n')), 0o600)
 }

@@ -53,7 +53,7 @@ func (s *Store) publish(ctx context.Context, g *staging, m Meta) (Meta, error) {
 	if err := g.measure(&m); err != nil {
 		return Meta{}, fmt.Errorf("layer %s: %w", m.DiffID, err)
 	}
-	if err := writeMeta(filepath.Join(g.path, metaName), m); err != nil {
+	if err := writeMeta(filepath.Join(g.path, metaName), m, atomicfile.Write); err != nil {
 		return Meta{}, fmt.Errorf("layer %s: %w", m.DiffID, err)
 	}
 	err := os.Rename(g.path, s.path(m.DiffID))

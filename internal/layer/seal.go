@@ -54,7 +54,7 @@ func (s *Store) seal(ctx context.Context, todo map[oci.DiffID]bool) error {
 		return err
 	}
 	for id := range todo {
-		err := s.update(ctx, id, func(m *Meta) { m.Sealed = true })
+		err := s.update(ctx, id, func(m *Meta) bool { m.Sealed = true; return true })
 		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 			return err
 		}
@@ -62,7 +62,6 @@ func (s *Store) seal(ctx context.Context, todo map[oci.DiffID]bool) error {
 	return flush()
 }
 
-// flush writes all of the store's file system to the disk: layers are thousands of files, as directories.
 // published notes a layer that was just given its name, and seals it where each is to be flushed at once.
 func (s *Store) published(ctx context.Context, id oci.DiffID) error {
 	s.note(id)
@@ -72,7 +71,7 @@ func (s *Store) published(ctx context.Context, id oci.DiffID) error {
 	return s.Sync(ctx)
 }
 
-// flush writes all of the store's file system to the disk: layers are thousands of files.
+// flush writes all of the store's file system to the disk: layers are thousands of files, as directories.
 func (s *Store) flush() error {
 	dir, err := os.Open(s.dir)
 	if err != nil {

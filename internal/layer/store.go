@@ -159,20 +159,23 @@ func (s *Store) AddBlob(ctx context.Context, id oci.DiffID, b Blob) error {
 	if _, err := oci.ParseDigest(string(b.Digest)); err != nil {
 		return err
 	}
-	return s.update(ctx, id, func(m *Meta) {
+	return s.update(ctx, id, func(m *Meta) bool {
 		for i := range m.Blobs {
 			if m.Blobs[i].Digest == b.Digest {
 				b.Made = cmp.Or(b.Made, m.Blobs[i].Made) // it stays one that can be made here
+				changed := m.Blobs[i] != b
 				m.Blobs[i] = b
-				return
+				return changed
 			}
 		}
 		m.Blobs = append(m.Blobs, b)
+		return true
 	})
 }
 
-// update changes the layer's record under its lock.
-func (s *Store) update(ctx context.Context, id oci.DiffID, change func(*Meta)) error {
+// update changes the layer's record under its lock, as change says whether it did. The record of a sealed layer goes to the disk before it
+// takes the old one's place: a file system may keep the new name and lose the bytes in a power cut, and the layer was promised.
+func (s *Store) update(ctx context.Context, id oci.DiffID, change func(*Meta) bool) error {
 	if _, err := s.stat(id); err != nil {
 		return err
 	}
@@ -185,8 +188,17 @@ func (s *Store) update(ctx context.Context, id oci.DiffID, change func(*Meta)) e
 	if err != nil {
 		return err
 	}
-	change(&m)
-	if err := writeMeta(s.path(id, metaName), m); err != nil {
+	write := atomicfile.Write
+	if m.Sealed {
+		write = atomicfile.WriteDurable
+	}
+	if when, err := s.opt.Durable.Get(); err != nil || when == atomicfile.Never {
+		write = atomicfile.Write
+	}
+	if !change(&m) {
+		return nil
+	}
+	if err := writeMeta(s.path(id, metaName), m, write); err != nil {
 		return fmt.Errorf("layer %s: %w", id, err)
 	}
 	return nil
