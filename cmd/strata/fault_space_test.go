@@ -105,8 +105,8 @@ func (l *lab) rotting() []string {
 			return fs.SkipDir
 		case d.IsDir() || !d.Type().IsRegular() || strings.HasSuffix(rel, "lock"):
 			return nil
-		case strings.HasPrefix(rel, "containers/") && strings.Count(rel, "/") > 1: // what a container wrote is its own
-			return nil
+		case strings.HasPrefix(rel, "containers/") && strings.Count(rel, "/") > 1, strings.HasPrefix(rel, "volumes/") && strings.Count(rel, "/") > 2:
+			return nil // what a container wrote is its own
 		case top == "cache" && !strings.HasPrefix(rel, "cache/entries/"), rel == "version":
 			return nil
 		}

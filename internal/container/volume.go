@@ -1,6 +1,7 @@
 package container
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -147,27 +148,73 @@ func (s *Store) makeVolume(rec volumeRecord) error {
 	return nil
 }
 
+func (s *Store) volumeFile(name string) string {
+	return filepath.Join(s.volumeDir(name), "volume.json")
+}
+
 func (s *Store) putVolume(v volumeRecord) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(filepath.Join(s.volumeDir(v.Name), "volume.json"), append(raw, '\n'), 0o600)
+	return atomicfile.Write(s.volumeFile(v.Name), atomicfile.Stamp(append(raw, '\n')), 0o600)
 }
+
+// unstamped is how the records of an older strata begin, which have no checksum.
+const unstamped = `{"Name":`
 
 func (s *Store) getVolume(name string) (volumeRecord, error) {
 	var v volumeRecord
-	raw, err := os.ReadFile(filepath.Join(s.volumeDir(name), "volume.json"))
+	raw, _, err := atomicfile.Read(s.volumeFile(name), maxVolumeRecord)
 	if errors.Is(err, os.ErrNotExist) {
 		return v, &noSuchVolume{name}
 	}
+	if err == nil && !bytes.HasPrefix(raw, []byte(unstamped)) {
+		raw, err = atomicfile.Unstamp(raw)
+	}
 	if err == nil {
-		err = json.Unmarshal(raw, &v)
+		if err = json.Unmarshal(raw, &v); err != nil {
+			err = fmt.Errorf("%w: %w", errdef.ErrCorrupt, err)
+		}
 	}
 	if err != nil {
-		return v, fmt.Errorf("volume %q: record: %w", name, err)
+		return v, errdef.WithHint(fmt.Errorf("volume %q: its record: %w", name, err), "strata system check --repair")
 	}
 	return v, nil
+}
+
+// maxVolumeRecord bounds a volume's record in memory, in bytes.
+const maxVolumeRecord = 1 << 20
+
+// DamagedVolumes gives the volumes whose records are damaged, and how.
+func (s *Store) DamagedVolumes() (map[string]error, error) {
+	entries, err := os.ReadDir(s.volumesDir())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	damaged := map[string]error{}
+	for _, e := range entries {
+		if _, err := s.getVolume(e.Name()); e.IsDir() && errors.Is(err, errdef.ErrCorrupt) {
+			damaged[e.Name()] = err
+		}
+	}
+	return damaged, err
+}
+
+// MendVolume writes the record of a volume anew in which one bit rotted: errdef.ErrCorrupt when the damage is another.
+func (s *Store) MendVolume(ctx context.Context, name string) error {
+	return s.withVolumes(ctx, func() error {
+		raw, _, err := atomicfile.Read(s.volumeFile(name), maxVolumeRecord)
+		if err != nil {
+			return err
+		}
+		object, ok := atomicfile.Correct(raw)
+		if !ok {
+			err := fmt.Errorf("volume %q: more than one bit is wrong in its record: %w", name, errdef.ErrCorrupt)
+			return errdef.WithHint(err, "its files are in "+s.VolumePath(name)+"; removing "+s.volumeFile(name)+" gives the volume up")
+		}
+		return atomicfile.WriteDurable(s.volumeFile(name), atomicfile.Stamp(object), 0o600)
+	})
 }
 
 // noSuchVolume has docker's exact words, which scripts look for.

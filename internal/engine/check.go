@@ -72,7 +72,7 @@ func (e *Engine) Check(ctx context.Context, o CheckOptions) (CheckReport, error)
 		return r, err
 	}
 	for _, part := range []func(context.Context, *checker) error{
-		checkImages, checkBlobs, checkLayers, checkTags, checkContainers, checkNetworks, checkCache, checkStrays, checkMounts,
+		checkImages, checkBlobs, checkLayers, checkTags, checkContainers, checkVolumes, checkNetworks, checkCache, checkStrays, checkMounts,
 	} {
 		if err := part(ctx, &checker{Engine: e, report: &r, survey: know, depth: o.Depth}); err != nil {
 			return r, err

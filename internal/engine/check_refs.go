@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 
 	"github.com/opencontainers/go-digest"
@@ -124,7 +126,24 @@ func checkContainers(ctx context.Context, c *checker) error {
 		stack.RootFS.DiffIDs = rec.Layers
 		c.checkStack("container "+rec.Name, image.Image{Config: stack}, still)
 	}
-	if _, err := s.Volumes(ctx); err != nil {
+	return ctx.Err()
+}
+
+func checkVolumes(ctx context.Context, c *checker) error {
+	s, err := c.Containers()
+	if err != nil {
+		return err
+	}
+	damaged, err := s.DamagedVolumes()
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(damaged)) {
+		c.report.fault("volume "+name, damaged[name], func(ctx context.Context) (string, error) {
+			return "the bit that rotted is known: record written anew", s.MendVolume(ctx, name)
+		})
+	}
+	if _, err := s.Volumes(ctx); err != nil && len(damaged) == 0 {
 		c.report.fault("volumes", err, func(ctx context.Context) (string, error) { // a container's record may have been in the way
 			_, err := s.Volumes(ctx)
 			return "readable again", err
