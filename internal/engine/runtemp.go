@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"strata/internal/cgroup"
 	"strata/internal/record"
@@ -52,8 +55,27 @@ func (e *Engine) clearDead(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// clearRun ends the build steps that a killed process left in dir and removes it.
+// clearings is how often it is tried to clear one directory.
+const clearings = 5
+
+// clearRun ends the build steps that a killed process left in dir and removes it. A helper of that process, which notices its end a moment
+// later, may still be writing there; who comes next removes what is left then.
 func (e *Engine) clearRun(ctx context.Context, dir string) error {
+	for range clearings {
+		e.clearSteps(ctx, dir)
+		if err := os.RemoveAll(dir); !errors.Is(err, unix.ENOTEMPTY) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+func (e *Engine) clearSteps(ctx context.Context, dir string) {
 	state := stepState(dir)
 	if ids := stepIDs(dir, state); len(ids) > 0 {
 		if r, err := e.findRuntime(); err == nil {
@@ -64,7 +86,6 @@ func (e *Engine) clearRun(ctx context.Context, dir string) error {
 			}
 		}
 	}
-	return os.RemoveAll(dir)
 }
 
 // stepIDs are the containers of steps of which there is a bundle in dir, or which the runtime that has its state there knows.
