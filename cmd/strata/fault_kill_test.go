@@ -51,7 +51,7 @@ func TestFaultKill(t *testing.T) {
 	ops := l.operations()
 	for _, o := range ops {
 		calls := l.measure(o, false)
-		numbers := spread(faults(200, 4000)/len(ops), calls)
+		numbers := spread(faults(207, 4000)/len(ops), calls)
 		told = append(told, fmt.Sprintf("%s %d of %d", o.name, len(numbers), calls))
 		for _, at := range numbers {
 			l.reset()
