@@ -83,7 +83,7 @@ func TestFaultErrors(t *testing.T) {
 	for i, o := range ops {
 		for k, kind := range kinds {
 			calls := l.measure(o, kind.reads)
-			for _, at := range spread(max(1, faults(36, 2000)/len(ops)/len(kinds)), calls) {
+			for _, at := range spread(max(1, faults(24, 2000)/len(ops)/len(kinds)), calls) {
 				l.reset()
 				tr := kind
 				tr.at = min(calls, at+(i*7+k*3)%max(1, calls/8))
