@@ -264,8 +264,7 @@ func TestDelegated(t *testing.T) {
 	}
 }
 
-// TestMachine reads this machine's own tree, whatever it is.
-// It moves this process to where it is, and only where there are groups of version 1.
+// TestHasten holds that it moves this process to where it is, and only where there are groups of version 1.
 func TestHasten(t *testing.T) {
 	tree := fake(t, map[string]string{
 		"proc/self/mountinfo": "30 23 0:26 / SYS/cpu rw - cgroup cgroup rw,cpu\n31 23 0:27 / SYS/unified rw - cgroup2 cgroup2 rw\n",
@@ -290,6 +289,7 @@ func TestHasten(t *testing.T) {
 	}
 }
 
+// TestMachine reads this machine's own tree, whatever it is.
 func TestMachine(t *testing.T) {
 	tree := cgroup.Machine()
 	if _, err := tree.Of(os.Getpid(), id); !errors.Is(err, errdef.ErrNotFound) {

@@ -65,7 +65,6 @@ func (s *Store) plan(ctx context.Context, o CreateOptions) (Record, error) {
 		Config: merge(o.Config, o.ImageConfig), Host: o.Host, State: State{Status: Created},
 	}
 	rec.Config.Image = o.ImageName
-	var err error
 	if err := s.planNetworks(&rec); err != nil {
 		return rec, err
 	}
@@ -78,6 +77,7 @@ func (s *Store) plan(ctx context.Context, o CreateOptions) (Record, error) {
 	if err := check(&rec); err != nil {
 		return rec, err
 	}
+	var err error
 	for _, mode := range []*string{&rec.Host.Access.IPC, &rec.Host.Access.PID} {
 		if *mode, err = s.join(ctx, *mode); err != nil {
 			return rec, err

@@ -72,8 +72,12 @@ func (s *Store) makeVolumesDir() error {
 	if err := os.MkdirAll(s.volumesDir(), 0o700); err != nil {
 		return fmt.Errorf("volumes: %w", err)
 	}
-	// Earlier ones were open: other users could run programs with set-id bits that a container made.
-	if err := os.Chmod(s.volumesDir(), 0o700); err != nil {
+	info, err := os.Stat(s.volumesDir())
+	if err == nil && info.Mode().Perm() != 0o700 {
+		// Earlier ones were open: other users could run programs with set-id bits that a container made.
+		err = os.Chmod(s.volumesDir(), 0o700)
+	}
+	if err != nil {
 		return fmt.Errorf("volumes: %w", err)
 	}
 	return nil
