@@ -26,10 +26,11 @@ type pieceForm struct {
 // pieceCoder appends a compressed piece to dst.
 type pieceCoder func(dst, history, data []byte) ([]byte, error)
 
-// One piece in trialEvery is tried at both levels. The pieces go by it that come as much later as there are threads at most: by then it is known.
+// One piece in trialEvery is tried at both levels, the second at first: what is no longer than a piece is not tried at all. The pieces go by it
+// that come as much later as there are threads at most, when it is known; only the first trial is waited for.
 const (
-	trialEvery = 16
-	trialFirst = 2
+	trialEvery = 32
+	trialFirst = 1
 )
 
 // trial is what one piece has told about the levels.
@@ -99,6 +100,32 @@ func (p *pieceWriter) Write(data []byte) (int, error) {
 	return n, nil
 }
 
+// readStep bounds what is read at a time, so that what was read is still in the processor's cache when it is hashed.
+const readStep = 256 << 10
+
+// ReadFrom compresses what r gives, which it reads to where it is compressed from.
+func (p *pieceWriter) ReadFrom(r io.Reader) (int64, error) {
+	total := int64(0)
+	for {
+		if err := p.failed(); err != nil {
+			return total, err
+		}
+		at := len(p.next.buf)
+		full := p.next.history + p.form.size
+		n, err := r.Read(p.next.buf[at:min(at+readStep, full)])
+		p.next.buf = p.next.buf[:at+n]
+		if total += int64(n); at+n == full {
+			p.cut()
+		}
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
 // cut hands the piece that has come out to be compressed.
 func (p *pieceWriter) cut() {
 	c := p.next
@@ -121,13 +148,13 @@ func (p *pieceWriter) rate(c *piece) {
 	if p.form.quick == p.form.usual {
 		return
 	}
-	if p.cuts%trialEvery == trialFirst {
+	switch {
+	case p.cuts < trialFirst:
+	case p.cuts%trialEvery == trialFirst:
 		c.try = &trial{done: make(chan struct{})}
 		p.trials = append(p.trials, c.try)
-		return
-	}
-	if at := p.cuts - p.form.mostThreads - trialFirst; at >= 0 {
-		c.by = p.trials[at/trialEvery]
+	default:
+		c.by = p.trials[max(0, p.cuts-p.form.mostThreads-trialFirst)/trialEvery]
 	}
 }
 
