@@ -126,7 +126,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.images.Hold = e.hold
-	e.stacks = openStacks(e.layers, o.Root, e.tempDir, e.noticeDriver)
+	e.stacks = openStacks(e.layers, o.Root, o.Run, e.tempDir, e.noticeDriver)
 	e.heed()
 	return e, nil
 }
@@ -205,13 +205,14 @@ func (e *Engine) openLayers() (*layer.Store, error) {
 }
 
 // openStacks opens the stacks of layers; temp and notice are nil in a shim, which has no lease and nobody to tell.
-func openStacks(layers rootfs.Layers, root string, temp func() (string, error), notice func(string, error)) *rootfs.Stacks {
+func openStacks(layers rootfs.Layers, root, run string, temp func() (string, error), notice func(string, error)) *rootfs.Stacks {
 	return rootfs.New(layers, filepath.Join(root, "fixups"), rootfs.Options{
 		Userxattr:   userns.Userxattr(),
 		IgnoreOwner: userns.OneOwner(),
 		Driver:      os.Getenv("STRATA_STORAGE_DRIVER"),
 		TempDir:     temp,
 		Notice:      notice,
+		Shared:      filepath.Join(run, "layers"),
 	})
 }
 
@@ -326,7 +327,7 @@ func OpenContainers(p container.Place) (*container.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.openContainers(p, openStacks(layers, p.Root, nil, nil), &runtime.Runtime{Path: p.Runtime, State: runtimeState(p.Run), Filters: runtimeFilters(p.Run)}, openEvents(p.Root))
+	return e.openContainers(p, openStacks(layers, p.Root, p.Run, nil, nil), &runtime.Runtime{Path: p.Runtime, State: runtimeState(p.Run), Filters: runtimeFilters(p.Run)}, openEvents(p.Root))
 }
 
 func (e *Engine) openContainers(p container.Place, stacks *rootfs.Stacks, r *runtime.Runtime, events *event.Log) (*container.Store, error) {

@@ -37,7 +37,7 @@ func (e *Engine) Sweep(ctx context.Context) (int64, error) {
 		return err
 	})
 	partial, perr := e.partial.Sweep(partialAge, partialKeep)
-	return freed + partial, errors.Join(err, perr, emptyDir(trash), e.clearTemps(), e.clearDead(ctx))
+	return freed + partial, errors.Join(err, perr, emptyDir(trash), e.clearTemps(), e.clearDead(ctx), e.stacks.Tidy())
 }
 
 // What has arrived of layers whose pull was cut off is kept that long, and at most so many bytes of it.

@@ -89,17 +89,19 @@ func (x *indexer) writeIndex(index *os.File, id oci.DiffID, tarSize int64) (size
 	if _, err := index.Seek(erofsHead+x.store.size, io.SeekStart); err != nil {
 		return 0, err
 	}
-	// A name for the image, by which overlay can tell its lower file systems apart.
-	uuid, err := hex.DecodeString(id.Hex()[:32])
-	if err != nil {
-		return 0, err
-	}
-	head, size, err := writeErofs(index, x.root, x.store.size, tarSize, uuid)
+	uuid := ImageID(id)
+	head, size, err := writeErofs(index, x.root, x.store.size, tarSize, uuid[:])
 	if err != nil {
 		return 0, err
 	}
 	_, err = index.WriteAt(head, 0)
 	return size, err
+}
+
+// ImageID is the UUID of the layer's EROFS image, the first half of its diffID: overlay tells its lower file systems apart by it.
+func ImageID(id oci.DiffID) (uuid [16]byte) {
+	_, _ = hex.Decode(uuid[:], []byte(id.Hex()[:2*len(uuid)])) // a diffID has no other digits
+	return uuid
 }
 
 // tarFile writes a layer's tar and has the disk begin early, so that the flush at the end finds little to do.

@@ -42,6 +42,16 @@ func CloneAt(ns *os.File, path string) (*os.File, error) {
 	return tree, err
 }
 
+// Clone gives a copy of the mount at path, which may be one that is nowhere (Linux ≥ 6.15), through a link in /proc to somebody's descriptor
+// of it. The copy is nowhere, too, and outlives what it was made of.
+func Clone(path string) (*os.File, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("copy of the mount %s: %w", path, classify(err))
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 // Attach mounts a copy made by [CloneRoot] at the directory target.
 func Attach(tree *os.File, target string) error {
 	err := unix.MoveMount(int(tree.Fd()), "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)

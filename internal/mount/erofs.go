@@ -3,13 +3,16 @@ package mount
 import (
 	"fmt"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"strata/internal/errdef"
 )
 
-// Erofs mounts the EROFS image in the file image, whose content lies in the file device, read-only (Linux ≥ 6.12). The mount
-// is nowhere: it lives as long as the file that is given, or an overlay that has it as a lower directory. errdef.ErrUnsupported
-// where the kernel cannot do it, or not on this file system.
+// Erofs mounts the EROFS image in the file image, whose content lies in the file device, read-only. The mount is nowhere: it lives as long
+// as the file that is given, or an overlay that has it as a lower directory. errdef.ErrUnsupported where the kernel cannot do it
+// (Linux < 6.12), not on this file system, or would have no overlay over it (Linux < 6.15).
 func Erofs(image, device string) (*os.File, error) {
 	mnt, err := openErofs(image, device)
 	if err != nil {
@@ -32,5 +35,38 @@ func openErofs(image, device string) (int, error) {
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return -1, fmt.Errorf("%w%s", err, kernelLog(fs))
 	}
-	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY)
+	mnt, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY)
+	if err != nil {
+		return -1, err
+	}
+	// Kernels learned to copy a mount that is nowhere when they learned to have overlays over it. Others say EINVAL.
+	probe, err := unix.OpenTree(mnt, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		unix.Close(mnt)
+		return -1, fmt.Errorf("copy of a mount that is nowhere: %w: %w", err, errdef.ErrUnsupported)
+	}
+	unix.Close(probe)
+	return mnt, nil
+}
+
+// fsUUID is the kernel's struct fsuuid2, and getFSUUID FS_IOC_GETFSUUID (linux/fs.h).
+type fsUUID struct {
+	size uint8
+	id   [16]byte
+}
+
+const getFSUUID = 0x80111500
+
+// FileSystemID gives the UUID of the file system that a mount shows (Linux ≥ 6.9): an EROFS image's own.
+func FileSystemID(m *os.File) (id [16]byte, err error) {
+	root, err := unix.Openat(int(m.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return id, fmt.Errorf("%s: %w", m.Name(), classify(err))
+	}
+	defer unix.Close(root)
+	var got fsUUID
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(root), getFSUUID, uintptr(unsafe.Pointer(&got))); errno != 0 {
+		return id, fmt.Errorf("%s: id of the file system: %w", m.Name(), classify(errno))
+	}
+	return got.id, nil
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,7 +14,7 @@ import (
 	"strata/internal/mount"
 )
 
-// TryTarForm makes a layer in tar form in the directory dir, mounts it and reads a file of it: what this kernel, this
+// TryTarForm makes a layer in tar form in the directory dir, mounts it as one of two layers and reads a file of it: what this kernel, this
 // process and dir's file system can do together is found out by doing it. errdef.ErrUnsupported or errdef.ErrDenied says
 // why they cannot. What it made is gone afterwards.
 func TryTarForm(ctx context.Context, dir string) error {
@@ -51,12 +52,22 @@ func TryTarForm(ctx context.Context, dir string) error {
 		return err
 	}
 	defer m.Close()
-	got, err := os.ReadFile(filepath.Join(inMount(m), name))
-	if err == nil && string(got) != content {
-		err = fmt.Errorf("a file in an EROFS image has %q, not %q", got, content)
+	below, seen := filepath.Join(dir, "below"), filepath.Join(dir, "seen")
+	if err := errors.Join(os.Mkdir(below, 0o700), os.Mkdir(seen, 0o700)); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", err, errdef.ErrUnsupported)
-	}
-	return nil
+	return mount.Private(func() error {
+		// Kernels before 6.15 mount the image, but have no overlay over a mount that is nowhere.
+		if err := (mount.Overlay{Lower: []string{inMount(m), below}}).Mount(seen); err != nil {
+			return fmt.Errorf("%w: %w", err, errdef.ErrUnsupported)
+		}
+		got, err := os.ReadFile(filepath.Join(seen, name))
+		if err == nil && string(got) != content {
+			err = fmt.Errorf("a file in an EROFS image has %q, not %q", got, content)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", err, errdef.ErrUnsupported)
+		}
+		return nil
+	})
 }

@@ -41,6 +41,8 @@ type Options struct {
 	// TempDir gives a directory on the layers' file system that goes when this process does. Nil: the driver that copies
 	// makes what it needs beside its target, and keeps no tree for later.
 	TempDir func() (string, error)
+	// Shared is a directory of the running machine's, in which processes find the layers that others have mounted; "" mounts each anew.
+	Shared string
 }
 
 // Stacks turns stacks of layers into mounts. Safe for concurrent use. It remembers what it learned about layers: they
@@ -116,7 +118,7 @@ func (s *Stacks) learn(id oci.DiffID) (*known, error) {
 
 // reach mounts a layer's image. Where that cannot be, on a store that came here from elsewhere, the layer is unpacked for good.
 func (s *Stacks) reach(id oci.DiffID, place layer.Place, k *known) (err error) {
-	k.mounted, err = mount.Erofs(place.Image, place.Tar)
+	k.mounted, err = shared(s.opts.Shared).mount(id, place)
 	if errors.Is(err, errdef.ErrUnsupported) || errors.Is(err, errdef.ErrDenied) {
 		if uerr := s.layers.Unpack(context.Background(), id); uerr != nil { //nolint:forbidigo // for all who want the layer
 			return errors.Join(err, uerr)
@@ -131,6 +133,9 @@ func (s *Stacks) reach(id oci.DiffID, place layer.Place, k *known) (err error) {
 	k.dir = inMount(k.mounted)
 	return nil
 }
+
+// Tidy forgets what processes that have ended told of layers that they had mounted.
+func (s *Stacks) Tidy() error { return shared(s.opts.Shared).tidy() }
 
 // inMount is the root of a mount that is nowhere. It is reached through its descriptor, by every thread of this process in
 // whatever namespace it is; "/." has even lstat see the directory rather than the link in /proc.
