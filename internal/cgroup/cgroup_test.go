@@ -273,7 +273,7 @@ func TestHasten(t *testing.T) {
 	procs := filepath.Join(tree.Sys, "cpu/own/cgroup.procs")
 	stop := tree.Hasten()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if raw, _ := os.ReadFile(procs); string(raw) == "0" {
+		if raw, _ := os.ReadFile(procs); string(raw) == "0\n" {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -1,12 +1,15 @@
 package cgroup
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
+
+	"strata/internal/errdef"
 )
 
 const (
@@ -23,11 +26,18 @@ const (
 func (t Tree) Hasten() (stop func()) {
 	stopped := make(chan struct{})
 	go func() {
+		own, procs, err := t.ownGroup()
+		if err != nil {
+			return // it costs time, no more
+		}
+		defer procs.Close()
 		for end := time.Now().Add(hastenFor); time.Now().Before(end); {
-			// Read anew each time: a process that somebody has moved is not to be moved back.
-			dir := t.version1()
-			if dir == "" || os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0) != nil {
-				return // it costs time, no more
+			// A process that somebody has moved is not to be moved back.
+			if now, err := places(filepath.Join(t.Proc, "self")); err != nil || !slices.Equal(now, own) {
+				return
+			}
+			if _, err := procs.WriteAt([]byte("0"), 0); err != nil {
+				return
 			}
 			select {
 			case <-stopped:
@@ -39,19 +49,20 @@ func (t Tree) Hasten() (stop func()) {
 	return sync.OnceFunc(func() { close(stopped) })
 }
 
-// version1 is the directory of one of this process's groups of version 1, "" where there are none.
-func (t Tree) version1() string {
+// ownGroup gives the groups in which this process is, and the file that moves processes to one of them, of version 1.
+func (t Tree) ownGroup() (own []place, procs *os.File, err error) {
 	all, err := t.hierarchies()
 	if err != nil {
-		return ""
+		return nil, nil, err
 	}
-	own, err := places(filepath.Join(t.Proc, "self"))
+	own, err = places(filepath.Join(t.Proc, "self"))
 	if err != nil {
-		return ""
+		return nil, nil, err
 	}
 	dirs := t.group(all, own, func(p string) string { return p }).dirs
 	for _, c := range slices.Sorted(maps.Keys(dirs)) {
-		return dirs[c]
+		procs, err = os.OpenFile(filepath.Join(dirs[c], "cgroup.procs"), os.O_WRONLY, 0)
+		return own, procs, err
 	}
-	return ""
+	return nil, nil, fmt.Errorf("control group of version 1: %w", errdef.ErrNotFound)
 }

@@ -188,12 +188,23 @@ var maskedPaths = sync.OnceValue(func() []string {
 	return append(paths, thermal...)
 })
 
-// WriteBundle makes dir a bundle of spec.
+// linuxSpec is a spec of which encoding/json does not look at the types of other systems' parts, for which each run would pay: what stands here hides
+// what is embedded, and is empty.
+type linuxSpec struct {
+	*specs.Spec
+	Solaris *struct{} `json:"solaris,omitempty"`
+	Windows *struct{} `json:"windows,omitempty"`
+	VM      *struct{} `json:"vm,omitempty"`
+	ZOS     *struct{} `json:"zos,omitempty"`
+	FreeBSD *struct{} `json:"freebsd,omitempty"`
+}
+
+// WriteBundle makes dir a bundle of spec, a container's on Linux.
 func WriteBundle(dir string, spec *specs.Spec) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(spec); err != nil {
+	if err := enc.Encode(linuxSpec{Spec: spec}); err != nil {
 		return fmt.Errorf("bundle %s: %w", dir, err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
