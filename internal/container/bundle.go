@@ -25,8 +25,7 @@ const initPath = "/sbin/docker-init"
 // prepare mounts the container's tree and writes its bundle; it runs inside mount.Private. It notes in rec the mount
 // points that it had to make.
 func (s *Store) prepare(rec *Record, n nets) (bundle string, err error) {
-	run := s.RunDir(rec.ID)
-	bundle, target := s.bundleDir(rec.ID), filepath.Join(run, "rootfs")
+	bundle, target := s.bundleDir(rec.ID), s.treeDir(rec.ID)
 	if err := os.MkdirAll(target, 0o700); err != nil {
 		return "", err
 	}
@@ -77,6 +76,9 @@ func (s *Store) mountWith(rec Record, m rootfs.Mount, users *mount.Users, prepar
 	}
 	return nil
 }
+
+// treeDir is where the container's tree is mounted, in its supervisor's mount namespace.
+func (s *Store) treeDir(id string) string { return filepath.Join(s.RunDir(id), "rootfs") }
 
 func (s *Store) bundleDir(id string) string { return filepath.Join(s.RunDir(id), "bundle") }
 

@@ -2,7 +2,6 @@ package container
 
 import (
 	"errors"
-	"path/filepath"
 
 	"strata/internal/errdef"
 	"strata/internal/program"
@@ -25,14 +24,13 @@ func (v *supervision) lookBack(code int) int {
 	if !runtime.Unexecuted(code) {
 		return code
 	}
-	run := v.s.RunDir(v.rec.ID)
 	// What cannot be looked at stays unexplained.
 	_ = v.s.opt.Rootfs.Private(func() error {
-		m := v.s.look(v.rec, filepath.Join(run, "rootfs"))
+		m := v.s.look(v.rec, v.s.treeDir(v.rec.ID))
 		if err := v.s.opt.Rootfs.Mount(v.rec.Layers, m); err != nil {
 			return err
 		}
-		code = v.explained(code, runtime.Examine(filepath.Join(run, "bundle"), code, nil))
+		code = v.explained(code, runtime.Examine(v.s.bundleDir(v.rec.ID), code, nil))
 		return v.s.opt.Rootfs.Unmount(m)
 	})
 	return code

@@ -125,7 +125,7 @@ func (v *supervision) connect(ctx context.Context) error {
 		return nil // connected since an earlier start under this supervisor
 	}
 	// Who finds this directory without a supervisor clears away what belongs to it, addresses too.
-	if err := os.MkdirAll(filepath.Join(v.s.RunDir(v.rec.ID), "rootfs"), 0o700); err != nil {
+	if err := os.MkdirAll(v.s.treeDir(v.rec.ID), 0o700); err != nil {
 		return err
 	}
 	h := v.rec.Host

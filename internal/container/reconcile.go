@@ -49,7 +49,7 @@ func (s *Store) unfinished(rec Record) bool {
 	if _, ok := s.kept(rec.ID); ok {
 		return true
 	}
-	_, err := os.Stat(filepath.Join(s.RunDir(rec.ID), "rootfs"))
+	_, err := os.Stat(s.treeDir(rec.ID))
 	return err == nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"strata/internal/cgroup"
 	"strata/internal/errdef"
+	"strata/internal/mount"
 	"strata/internal/network"
 	"strata/internal/program"
 	"strata/internal/runtime"
@@ -209,6 +210,9 @@ func (s *Store) runHere(ctx context.Context, id string, o StartOptions) (Result,
 				}
 			})
 			code = v.explained(code, runtime.Examine(bundle, code, err))
+			// The namespace goes some time after this thread, and who removes the directories below a tree that is just going spins until it
+			// has gone. A tree that is no mount is none here.
+			_ = mount.Unmount(v.s.treeDir(id))
 			return err
 		})
 		wires.end(err)
