@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,62 +20,95 @@ import (
 
 func (a *app) inspect() *cobra.Command { return a.inspectKind("") }
 
-// inspectKind inspects things of one kind: "image", "container", or "" for either, containers first as docker does.
+// kinds are those of the things that inspect finds by name, in the order in which docker looks for them.
+var kinds = []string{"container", "image", "network", "volume"}
+
+// inspectKind inspects things of one of the kinds, or with "" whatever has the name.
 func (a *app) inspectKind(kind string) *cobra.Command {
 	var format string
 	var size bool
 	noun := kind + "s"
 	if kind == "" {
-		noun = "images or containers"
+		noun = "containers, images, networks or volumes"
 	}
 	cmd := &cobra.Command{
 		Use:   "inspect [OPTIONS] NAME [NAME...]",
 		Short: "Show all that is known of " + noun,
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.with(cmd.Context(), func(e *engine.Engine) error {
-				var docs []any
-				var errs []error
-				for _, name := range args {
-					doc, err := inspectOne(cmd, e, kind, name, size)
-					if err != nil {
-						errs = append(errs, err)
-						continue
-					}
-					docs = append(docs, doc)
+			if kind != "" && !slices.Contains(kinds, kind) {
+				return usageError{fmt.Errorf("unknown type: %q: must be one of %q", kind, kinds)}
+			}
+			return a.inspectEach(cmd.Context(), args, format, func(e *engine.Engine, name string) (any, error) {
+				if kind != "" {
+					return inspectOne(cmd.Context(), e, kind, name, size)
 				}
-				return errors.Join(append([]error{render.Inspect(a.out, format, docs)}, errs...)...)
+				return inspectAny(cmd.Context(), e, name, size)
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", "print with a template, or json")
-	cmd.Flags().StringVar(&kind, "type", kind, "image or container")
+	cmd.Flags().StringVar(&kind, "type", kind, strings.Join(kinds, ", "))
 	cmd.Flags().BoolVarP(&size, "size", "s", false, "show what a container wrote")
 	return cmd
 }
 
-func inspectOne(cmd *cobra.Command, e *engine.Engine, kind, name string, size bool) (any, error) {
-	if kind != "image" {
-		s, err := e.Containers()
+// inspectEach prints the documents of all that are found, and then says what was not.
+func (a *app) inspectEach(ctx context.Context, names []string, format string, document func(*engine.Engine, string) (any, error)) error {
+	return a.with(ctx, func(e *engine.Engine) error {
+		var docs []any
+		var errs []error
+		for _, name := range names {
+			doc, err := document(e, name)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			docs = append(docs, doc)
+		}
+		return errors.Join(append([]error{render.Inspect(a.out, format, docs)}, errs...)...)
+	})
+}
+
+func inspectAny(ctx context.Context, e *engine.Engine, name string, size bool) (any, error) {
+	for _, kind := range kinds {
+		// What is no name of one kind may be one of another.
+		if doc, err := inspectOne(ctx, e, kind, name, size); !errors.Is(err, errdef.ErrNotFound) && (kind == "container" || !errors.Is(err, errdef.ErrInvalid)) {
+			return doc, err
+		}
+	}
+	return nil, noSuchObject(name)
+}
+
+// noSuchObject has docker's exact words, which scripts look for.
+type noSuchObject string
+
+func (name noSuchObject) Error() string { return "No such object: " + string(name) }
+func (noSuchObject) Unwrap() error      { return errdef.ErrNotFound }
+
+func inspectOne(ctx context.Context, e *engine.Engine, kind, name string, size bool) (any, error) {
+	switch kind {
+	case "image":
+		img, err := e.Images().Inspect(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		rec, err := s.Lookup(cmd.Context(), name)
-		if err == nil {
-			return containerDocument(cmd.Context(), e, s, rec, size)
-		}
-		if kind == "container" || !errors.Is(err, errdef.ErrNotFound) {
-			return nil, err
-		}
+		return imageDocument(e, img)
+	case "network":
+		return networkDocument(ctx, e, name)
 	}
-	img, err := e.Images().Inspect(cmd.Context(), name)
-	if errors.Is(err, errdef.ErrNotFound) && kind == "" {
-		return nil, fmt.Errorf("no such object: %s: %w", name, errdef.ErrNotFound)
-	}
+	s, err := e.Containers()
 	if err != nil {
 		return nil, err
 	}
-	return imageDocument(e, img)
+	if kind == "volume" {
+		return volumeDocument(ctx, s, name)
+	}
+	rec, err := s.Lookup(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return containerDocument(ctx, e, s, rec, size)
 }
 
 func imageDocument(e *engine.Engine, img image.Image) (render.ImageInspect, error) {
@@ -158,30 +192,32 @@ func containerDocument(ctx context.Context, e *engine.Engine, s *container.Store
 	return doc, nil
 }
 
-func bindMode(b container.Bind) string {
+// mountMode is the mode of a mount as -v takes it behind the path: more is its second word, where given.
+func mountMode(readOnly bool, more string, given bool) string {
 	var words []string
-	if b.ReadOnly {
+	if readOnly {
 		words = append(words, "ro")
 	}
-	if b.Idmap {
-		words = append(words, "idmap")
+	if given {
+		words = append(words, more)
 	}
-	if words == nil {
-		return ""
-	}
-	return ":" + strings.Join(words, ",")
+	return strings.Join(words, ",")
 }
+
+func bindMode(b container.Bind) string { return mountMode(b.ReadOnly, "idmap", b.Idmap) }
+
+func volumeMode(v container.Volume) string { return mountMode(v.ReadOnly, "nocopy", v.NoCopy) }
 
 func mountPoints(s *container.Store, rec container.Record) []render.MountPoint {
 	mounts := []render.MountPoint{}
 	for _, b := range rec.Host.Binds {
 		mounts = append(mounts, render.MountPoint{
-			Type: "bind", Source: b.Source, Destination: b.Destination, Mode: strings.TrimPrefix(bindMode(b), ":"), RW: !b.ReadOnly, Propagation: cmp.Or(b.Propagation, "rprivate"),
+			Type: "bind", Source: b.Source, Destination: b.Destination, Mode: bindMode(b), RW: !b.ReadOnly, Propagation: cmp.Or(b.Propagation, "rprivate"),
 		})
 	}
 	for _, v := range rec.Volumes {
 		mounts = append(mounts, render.MountPoint{
-			Type: "volume", Name: v.Name, Source: s.VolumePath(v.Name), Destination: v.Destination, Driver: "local", RW: !v.ReadOnly,
+			Type: "volume", Name: v.Name, Source: s.VolumePath(v.Name), Destination: v.Destination, Driver: "local", Mode: volumeMode(v), RW: !v.ReadOnly,
 		})
 	}
 	for _, m := range rec.Host.Images {

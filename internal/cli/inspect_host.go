@@ -35,9 +35,22 @@ func hostConfigDocument(rec container.Record) render.HostConfig {
 	}
 	doc.PortBindings, doc.PublishAllPorts = askedPorts(h), h.PublishAll
 	for _, b := range h.Binds {
-		doc.Binds = append(doc.Binds, b.Source+":"+b.Destination+bindMode(b))
+		doc.Binds = append(doc.Binds, bindSpec(b.Source, b.Destination, bindMode(b)))
+	}
+	for _, v := range h.Volumes {
+		if v.Name != "" && v.Subpath == "" { // -v cannot say of which directory of a volume
+			doc.Binds = append(doc.Binds, bindSpec(v.Name, v.Destination, volumeMode(v)))
+		}
 	}
 	return doc
+}
+
+// bindSpec is what -v takes.
+func bindSpec(source, destination, mode string) string {
+	if mode != "" {
+		mode = ":" + mode
+	}
+	return source + ":" + destination + mode
 }
 
 // blockDocument tells of the limits for single devices, and of those that only version 1 of control groups has.

@@ -269,18 +269,8 @@ func (a *app) networkInspect() *cobra.Command {
 		Short: "Show all that is known of networks",
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.with(cmd.Context(), func(e *engine.Engine) error {
-				var docs []any
-				var errs []error
-				for _, name := range args {
-					doc, err := networkDocument(cmd.Context(), e, name)
-					if err != nil {
-						errs = append(errs, err)
-						continue
-					}
-					docs = append(docs, doc)
-				}
-				return errors.Join(append([]error{render.Inspect(a.out, format, docs)}, errs...)...)
+			return a.inspectEach(cmd.Context(), args, format, func(e *engine.Engine, name string) (any, error) {
+				return networkDocument(cmd.Context(), e, name)
 			})
 		},
 	}

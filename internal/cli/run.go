@@ -13,6 +13,7 @@ import (
 	"strata/internal/container"
 	"strata/internal/engine"
 	"strata/internal/errdef"
+	"strata/internal/network"
 	"strata/internal/oci"
 	"strata/internal/runtime"
 )
@@ -118,6 +119,9 @@ func (f *createFlags) options(a *app, cmd *cobra.Command, args []string) (engine
 	}
 	if err := f.network.options(&o); err != nil {
 		return o, usageError{err}
+	}
+	if o.Host.Network == network.Host && (len(o.Host.Publish) > 0 || o.Host.PublishAll) {
+		fmt.Fprintln(a.err, "WARNING: Published ports are discarded when using host network mode")
 	}
 	if err := f.mounts(&o); err != nil {
 		return o, err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strata/internal/cli/render"
 	"strata/internal/config"
 	"strata/internal/container"
+	"strata/internal/engine"
 )
 
 func (a *app) volumeGroup() *cobra.Command {
@@ -161,25 +163,20 @@ func (a *app) volumeInspect() *cobra.Command {
 		Short: "Show all that is known of volumes",
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withContainers(cmd.Context(), func(s *container.Store) error {
-				var docs []any
-				var errs []error
-				for _, name := range args {
-					v, err := s.Volume(cmd.Context(), name)
-					if err != nil {
-						errs = append(errs, err)
-						continue
-					}
-					docs = append(docs, render.VolumeInspect{
-						CreatedAt: v.Created.UTC().Format(time.RFC3339), Driver: "local", Labels: v.Labels, Mountpoint: s.VolumePath(name), Name: name, Options: v.Options, Scope: "local",
-					})
-				}
-				return errors.Join(append([]error{render.Inspect(a.out, format, docs)}, errs...)...)
+			return a.inspectEach(cmd.Context(), args, format, func(e *engine.Engine, name string) (any, error) {
+				return inspectOne(cmd.Context(), e, "volume", name, false)
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", "print with a template, or json")
 	return cmd
+}
+
+func volumeDocument(ctx context.Context, s *container.Store, name string) (render.VolumeInspect, error) {
+	v, err := s.Volume(ctx, name)
+	return render.VolumeInspect{
+		CreatedAt: v.Created.UTC().Format(time.RFC3339), Driver: "local", Labels: v.Labels, Mountpoint: s.VolumePath(name), Name: name, Options: v.Options, Scope: "local",
+	}, err
 }
 
 func (a *app) volumeRm() *cobra.Command {

@@ -155,9 +155,12 @@ func TestStopKills(t *testing.T) {
 
 func TestKillAndWait(t *testing.T) {
 	s := liveStore(t)
-	rec := startDetached(t, s, make1(t, s, Config{Cmd: []string{"sleep", "1000"}}, HostConfig{AutoRemove: true}))
+	rec := startDetached(t, s, make1(t, s, Config{Cmd: []string{"sleep", "1000"}}, HostConfig{}))
 	if err := s.Kill(t.Context(), rec, unix.SIGKILL); err != nil {
 		t.Fatal(err)
+	}
+	if cur, err := s.get(rec.ID); err != nil || cur.State.Status != Exited || cur.State.ExitCode != 137 {
+		t.Errorf("the record after kill: %+v %v", cur.State, err)
 	}
 	if code, err := s.Wait(t.Context(), rec); code != 137 || err != nil {
 		t.Error(code, err)

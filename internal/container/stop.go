@@ -108,7 +108,11 @@ func (s *Store) settle(ctx context.Context, id string) error {
 	return err
 }
 
-// Kill sends sig to the container's first process and does not wait.
+// killWait is how long a killed container may take to end: docker's. A process that the kernel holds may take for ever.
+const killWait = 10 * time.Second
+
+// Kill sends sig to the container's first process. After SIGKILL it waits until the container's end is recorded, so that the next
+// command finds it ended; what another signal does is the process's own affair.
 func (s *Store) Kill(ctx context.Context, rec Record, sig unix.Signal) error {
 	rec, err := s.begun(ctx, rec)
 	if err != nil {
@@ -130,7 +134,15 @@ func (s *Store) Kill(ctx context.Context, rec Record, sig unix.Signal) error {
 			return err
 		}
 	}
-	return s.send(ctx, rec, sig, wake)
+	if err := s.send(ctx, rec, sig, wake); err != nil || sig != unix.SIGKILL {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, killWait)
+	defer cancel()
+	if _, err := s.await(waiting, rec.ID); err != nil {
+		return fmt.Errorf("container %s was killed and has not ended yet: %w", rec.Name, err)
+	}
+	return s.settle(ctx, rec.ID)
 }
 
 // send signals the first process. One that has ended meanwhile is no error. wake thaws a paused container, which would not

@@ -42,7 +42,7 @@ func TestRemoveByDockersRules(t *testing.T) {
 		{name: "used by stopped, forced", tags: "app:1", remove: "app:1", force: true, uses: []image.Use{stopped}, want: "-app:1 gone", left: "-"},
 		{name: "used by running, forced by id", tags: "app:1", remove: "ID", force: true, uses: []image.Use{running}, want: "(cannot be forced) - image is being used by running container 0123456789ab", left: "app:1"},
 		{name: "used by stopped, by id", tags: "app:1", remove: "ID", uses: []image.Use{stopped}, want: "(must be forced) - image is being used by stopped container 0123456789ab", left: "app:1"},
-		{name: "no such image", tags: "app:1", remove: "web", want: `image "web:latest": not found`, left: "app:1"},
+		{name: "no such image", tags: "app:1", remove: "web", want: `No such image: web:latest`, left: "app:1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := open(t)

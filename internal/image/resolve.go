@@ -116,7 +116,7 @@ func (s *Store) find(nameOrID string) (digest.Digest, match, error) {
 	if refErr == nil {
 		nameOrID = ref.Latest().Familiar()
 	}
-	return "", byTag, fmt.Errorf("image %.300q: %w", nameOrID, errdef.ErrNotFound)
+	return "", byTag, &noSuchError{nameOrID}
 }
 
 // findName looks for a tag, or for an image that has the digest under this repository.
@@ -155,7 +155,7 @@ func (s *Store) findDigest(ref reference.Ref) (digest.Digest, error) {
 			return candidate, nil
 		}
 	}
-	return "", fmt.Errorf("image %q: %w", ref.Familiar(), errdef.ErrNotFound)
+	return "", &noSuchError{ref.Familiar()}
 }
 
 // repository is the full name without its tag or digest.
@@ -183,7 +183,7 @@ func (s *Store) findPrefix(prefix string) (digest.Digest, error) {
 	found := slices.DeleteFunc(keys, func(k string) bool { return !strings.HasPrefix(k, prefix) })
 	switch len(found) {
 	case 0:
-		return "", fmt.Errorf("image %q: %w", prefix, errdef.ErrNotFound)
+		return "", &noSuchError{prefix}
 	case 1:
 		return digest.NewDigestFromEncoded(digest.SHA256, found[0]), nil
 	}
@@ -250,3 +250,9 @@ func (s *Store) list(tags map[string]Tag, read func(Record) (Image, error)) ([]I
 	})
 	return list, errors.Join(failed...)
 }
+
+// noSuchError has docker's exact words, which scripts look for.
+type noSuchError struct{ name string }
+
+func (e *noSuchError) Error() string { return fmt.Sprintf("No such image: %.300s", e.name) }
+func (e *noSuchError) Unwrap() error { return errdef.ErrNotFound }

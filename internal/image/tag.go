@@ -62,6 +62,9 @@ func fullName(name string) (string, error) {
 	if ref.Digest != "" {
 		return "", fmt.Errorf("tag %.300q: a tag cannot have a digest: %w", name, errdef.ErrInvalid)
 	}
+	if ref.FamiliarName() == digest.SHA256.String() { // sha256:abc would be an id wherever it is typed
+		return "", fmt.Errorf("tag %.300q: refusing to create an ambiguous tag using digest algorithm as name: %w", name, errdef.ErrInvalid)
+	}
 	return ref.Latest().String(), nil
 }
 

@@ -79,6 +79,9 @@ type IDMappings struct {
 type HostConfig struct {
 	Binds             []string
 	ContainerIDFile   string
+	Links             []string // never any, as the next two: templates name them
+	VolumeDriver      string
+	Isolation         string
 	Annotations       map[string]string `json:",omitempty"`
 	CgroupParent      string
 	Cgroup            string
