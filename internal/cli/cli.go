@@ -46,12 +46,15 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // Main runs the command line and gives the exit code.
 func Main(args []string) int {
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
-	root := a.root(filepath.Base(args[0]), args[1:])
-	root.SetArgs(args[1:])
 	ctx, stop := interruptible(context.Background())
 	defer stop()
-	err := root.ExecuteContext(ctx)
-	return a.exitCode(ctx, err)
+	words, err := dockerGlobals(args[1:])
+	if err != nil {
+		return a.exitCode(ctx, err)
+	}
+	root := a.root(filepath.Base(args[0]), words)
+	root.SetArgs(words)
+	return a.exitCode(ctx, root.ExecuteContext(ctx))
 }
 
 // interruptible ends the context at the first SIGINT or SIGTERM; the second ends the program as if nobody had listened.

@@ -3,11 +3,13 @@ package cli
 import (
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"strata/internal/cli/render"
 	"strata/internal/engine"
+	"strata/internal/network"
 )
 
 func (a *app) info() *cobra.Command {
@@ -46,12 +48,21 @@ func infoDocument(i engine.Info) render.Info {
 		Images: i.Images, ServerVersion: Version, Driver: "overlay",
 		DriverStatus:  [][2]string{{"Backing Filesystem", m.Filesystem}, {"userxattr", fmt.Sprint(i.Userxattr)}},
 		LoggingDriver: "json-file", CgroupDriver: "cgroupfs", CgroupVersion: fmt.Sprint(m.Cgroups),
-		Plugins:       render.InfoPlugins{Volume: []string{"local"}, Network: []string{"host", "none"}, Log: []string{"json-file", "none"}},
+		Plugins:       render.InfoPlugins{Volume: []string{"local"}, Network: []string{network.DriverBridge, network.DriverHost, network.DriverNull}, Log: []string{"json-file", "local", "none"}},
 		KernelVersion: m.Kernel, OperatingSystem: m.System, OSType: runtime.GOOS, Architecture: m.Architecture, NCPU: m.CPUs, MemTotal: m.Memory, Name: m.Name,
 		Labels: []string{}, Runtimes: map[string]render.InfoRuntime{}, Swarm: render.InfoSwarm{LocalNodeState: "inactive"},
 		LiveRestoreEnabled: true, // no container depends on a process that could be restarted
 		InitBinary:         "strata-init", SecurityOptions: []string{}, Warnings: i.Warnings,
 		ClientInfo: render.InfoClient{Version: Version, GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH},
+	}
+	limits := m.Cgroups != 0 && !i.Rootless
+	doc.MemoryLimit, doc.SwapLimit, doc.PidsLimit = limits, limits, limits
+	doc.CPUCfsPeriod, doc.CPUCfsQuota, doc.CPUShares, doc.CPUSet = limits, limits, limits, limits
+	doc.IPv4Forwarding, doc.SystemTime = m.Forwarding, render.Time(time.Now())
+	doc.IndexServerAddress = "https://index.docker.io/v1/"
+	doc.RegistryConfig = render.InfoRegistries{
+		InsecureRegistryCIDRs: []string{"::1/128", "127.0.0.0/8"}, Mirrors: []string{},
+		IndexConfigs: map[string]render.InfoIndex{"docker.io": {Name: "docker.io", Mirrors: []string{}, Secure: true, Official: true}},
 	}
 	if m.Cgroups == 0 || i.Rootless { // a plain user's containers are in no control group of their own
 		doc.CgroupDriver = "none"

@@ -35,7 +35,6 @@ var absentCommands = map[string]string{
 	"secret":     noCluster + "; a container's secrets are given by run --secret",
 	"config":     noCluster + "; a container's files are given by -v",
 	"plugin":     "there is no daemon that could load plugins: drivers are built in, runtimes are programs (run --runtime)",
-	"context":    "there is no daemon to talk to: a store is chosen by --root or STRATA_ROOT",
 	"checkpoint": "the runtime is built without CRIU, which freezes processes to disk",
 }
 

@@ -65,6 +65,7 @@ func (a *app) verbs() []verb {
 		{"tag", "image", a.tag},
 		{"tags", "image", a.tags},
 
+		{"context", "system", a.contextGroup},
 		{"doctor", "system", a.doctor},
 		{"events", "system", a.events},
 		{"info", "system", a.info},

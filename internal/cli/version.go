@@ -17,6 +17,10 @@ import (
 // Version of the program.
 const Version = "0.1.0-dev"
 
+// dockerAPI is the version of docker's interface whose commands and flags are the ones here: 28's. Scripts ask for it to learn
+// what they may type.
+const dockerAPI = "1.48"
+
 // version opens no store and starts no program, unless a format asks for the runtime's version.
 func (a *app) version() *cobra.Command {
 	var format string
@@ -41,11 +45,13 @@ func (a *app) version() *cobra.Command {
 
 func newVersion() render.Version {
 	c := render.ClientVersion{
-		Platform: render.Platform{Name: "Strata"}, Version: Version, GitCommit: gitCommit(), GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH,
+		Platform: render.Platform{Name: "Strata"}, Version: Version, APIVersion: dockerAPI, DefaultAPIVersion: dockerAPI, Context: contextName,
+		GitCommit: buildSetting("vcs.revision"), BuildTime: buildSetting("vcs.time"), GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH,
 	}
+	c.GitCommit = c.GitCommit[:min(7, len(c.GitCommit))]
 	s := render.ServerVersion{
 		Platform: render.Platform{Name: "Strata (no daemon: the same program)"},
-		Version:  c.Version, GitCommit: c.GitCommit, GoVersion: c.GoVersion, Os: c.Os, Arch: c.Arch, KernelVersion: kernelVersion(),
+		Version:  c.Version, APIVersion: dockerAPI, MinAPIVersion: dockerAPI, BuildTime: c.BuildTime, GitCommit: c.GitCommit, GoVersion: c.GoVersion, Os: c.Os, Arch: c.Arch, KernelVersion: kernelVersion(),
 	}
 	details := map[string]string{"Os": s.Os, "Arch": s.Arch, "GoVersion": s.GoVersion, "KernelVersion": s.KernelVersion}
 	if s.GitCommit != "" {
@@ -55,15 +61,15 @@ func newVersion() render.Version {
 	return render.Version{Client: c, Server: s}
 }
 
-// gitCommit is the commit that the program was built from, where the build recorded it.
-func gitCommit() string {
+// buildSetting is what the build recorded of the commit that the program was built from, "" where it did not.
+func buildSetting(key string) string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""
 	}
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value[:min(7, len(s.Value))]
+		if s.Key == key {
+			return s.Value
 		}
 	}
 	return ""

@@ -24,6 +24,8 @@ type Facts struct {
 	Cgroups int
 	// Seccomp says that system calls can be filtered.
 	Seccomp bool
+	// Forwarding says that this machine passes IPv4 packets on between its networks.
+	Forwarding bool
 	// Filesystem is the kind that the store is on.
 	Filesystem string
 }
@@ -37,6 +39,7 @@ func Look(o Options) Facts {
 		Memory:     memory(o.read("proc/meminfo")),
 		Cgroups:    cgroupVersion(o),
 		Seccomp:    strings.Contains(o.read("proc/sys/kernel/seccomp/actions_avail"), "errno"),
+		Forwarding: o.read("proc/sys/net/ipv4/ip_forward") == "1",
 		Filesystem: filesystem(existing(o.Root)),
 	}
 	var uts unix.Utsname

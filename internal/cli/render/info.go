@@ -11,6 +11,7 @@ import (
 
 // Info is docker's info document: its keys, those that are true of strata.
 type Info struct {
+	ID                string // "": no daemon keeps one
 	Containers        int
 	ContainersRunning int
 	ContainersPaused  int
@@ -44,6 +45,22 @@ type Info struct {
 	InitBinary         string
 	SecurityOptions    []string
 	Warnings           []string
+
+	MemoryLimit        bool
+	SwapLimit          bool
+	CPUCfsPeriod       bool `json:"CpuCfsPeriod"`
+	CPUCfsQuota        bool `json:"CpuCfsQuota"`
+	CPUShares          bool
+	CPUSet             bool
+	PidsLimit          bool
+	IPv4Forwarding     bool
+	Debug              bool
+	SystemTime         string
+	OSVersion          string
+	Isolation          string // Windows'
+	IndexServerAddress string
+	RegistryConfig     InfoRegistries
+
 	// Settings are strata's own: what was set, and where.
 	Settings   []InfoSetting
 	ClientInfo InfoClient
@@ -51,6 +68,20 @@ type Info struct {
 
 // InfoPlugins are the drivers there are.
 type InfoPlugins struct{ Volume, Network, Log []string }
+
+// InfoRegistries are docker's settings of registries. Strata's are in files of their own, which Settings name.
+type InfoRegistries struct {
+	IndexConfigs          map[string]InfoIndex
+	InsecureRegistryCIDRs []string
+	Mirrors               []string
+}
+
+// InfoIndex is how one registry is used.
+type InfoIndex struct {
+	Name             string
+	Mirrors          []string
+	Secure, Official bool
+}
 
 // InfoRuntime is an OCI runtime.
 type InfoRuntime struct {

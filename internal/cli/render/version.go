@@ -13,12 +13,16 @@ type Version struct {
 
 // ClientVersion is the part of the command line.
 type ClientVersion struct {
-	Platform  Platform
-	Version   string
-	GitCommit string `json:",omitempty"`
-	GoVersion string
-	Os        string
-	Arch      string
+	Platform          Platform
+	Version           string
+	APIVersion        string `json:"ApiVersion"`
+	DefaultAPIVersion string
+	GitCommit         string
+	GoVersion         string
+	Os                string
+	Arch              string
+	BuildTime         string
+	Context           string
 }
 
 // ServerVersion is the part of the engine.
@@ -26,11 +30,15 @@ type ServerVersion struct {
 	Platform      Platform
 	Components    []Component
 	Version       string
-	GitCommit     string `json:",omitempty"`
+	APIVersion    string `json:"ApiVersion"`
+	MinAPIVersion string
+	GitCommit     string
 	GoVersion     string
 	Os            string
 	Arch          string
 	KernelVersion string
+	Experimental  bool `json:",omitempty"`
+	BuildTime     string
 }
 
 // Platform names a product.
