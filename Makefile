@@ -123,9 +123,9 @@ fault: build ## the fault suites in full: kills, power cuts, lying and full disk
 lint: ## golangci-lint, where it is installed
 	golangci-lint run ./...
 
-bench: build ## compare with docker, podman, buildah and BuildKit; ONLY=… BESIDE=… ROUNDS=N PODMAN5=1
+bench: build ## compare with docker, podman, buildah and BuildKit; ONLY=… BESIDE=… ROUNDS=N PODMAN5=1 LONG=1
 	@scripts/test-deps.sh --bench
-	$(GO) run ./scripts/bench $(if $(ONLY),-only '$(ONLY)') $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(BESIDE),-beside '$(BESIDE)') $(if $(PODMAN5),-podman5)
+	$(GO) run ./scripts/bench $(if $(ONLY),-only '$(ONLY)') $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(BESIDE),-beside '$(BESIDE)') $(if $(PODMAN5),-podman5) $(if $(LONG),-long)
 
 conformance: build ## compare with BuildKit's results; DIR=… other Dockerfiles, UPDATE=1 renew what is expected; as root
 	PATH="$(CURDIR)/bin:$$PATH" CGO_ENABLED=0 $(GO) run ./scripts/conformance $(if $(UPDATE),-update) $(DIR)

@@ -14,8 +14,11 @@ const (
 
 	farLayers    = 8
 	farLayerSize = 8 << 20
-	// farTime bounds one pull over the bad link.
-	farTime = 10 * time.Minute
+	// fullLayerSize is that of the same row in full.
+	fullLayerSize = 128 << 20
+	// farTime bounds one pull over the bad link, fullTime one in full.
+	farTime  = 10 * time.Minute
+	fullTime = time.Hour
 
 	cutSize = 96 << 20 // of what is pulled and cut
 
@@ -24,22 +27,31 @@ const (
 
 // badLineRows are transfers over lines that are slow, lose packets or break, and of what is large.
 func badLineRows() []workload {
-	far := farAddr + "/bench/far"
+	full := farRow("full", fullLayerSize, fullTime)
+	full.long = true
 	return []workload{
-		{
-			name:   fmt.Sprintf("pull of %d layers of %d MB, 50 ms round trip and 1 %% loss", farLayers, farLayerSize>>20),
-			limits: beside(0.6, "docker", "podman", "podman 5"), rounds: 1, cold: true, prepare: farAway,
-			do: func(_ *bed, e *engine) *task {
-				t := e.moving(func(ctx context.Context, _ int) error { return e.forget(ctx, far) }, e.moves("pull", far))
-				return within(farTime, t)
-			},
-		},
+		farRow("far", farLayerSize, farTime),
+		full,
 		{
 			name: fmt.Sprintf("pull of %d MB, cut three times: bytes that the registry sends", cutSize>>20), limits: []limit{{bytes: cutSize / 100 * 105}},
 			prepare: cutOff, gauge: alone(cutThrice),
 		},
 		{
 			name: "build, push and pull of one layer of 1 GB, largest process", limits: []limit{{bytes: mostMemory}}, gauge: alone(largeTransfer),
+		},
+	}
+}
+
+// farRow is a pull of an image of layers of one size over the bad link.
+func farRow(image string, size int64, most time.Duration) workload {
+	far := farAddr + "/bench/" + image
+	return workload{
+		name:   fmt.Sprintf("pull of %d layers of %d MB, 50 ms round trip and 1 %% loss", farLayers, size>>20),
+		limits: beside(0.6, "docker", "podman", "podman 5"), rounds: 1, cold: true,
+		prepare: func(ctx context.Context, b *bed) error { return b.farAway(ctx, image, size) },
+		do: func(_ *bed, e *engine) *task {
+			t := e.moving(func(ctx context.Context, _ int) error { return e.forget(ctx, far) }, e.moves("pull", far))
+			return within(most, t)
 		},
 	}
 }
@@ -57,7 +69,7 @@ func within(most time.Duration, t *task) *task {
 }
 
 // farAway puts an image of several layers that nothing compresses into the registry, and the registry behind the bad link.
-func farAway(ctx context.Context, b *bed) error {
+func (b *bed) farAway(ctx context.Context, image string, size int64) error {
 	if err := b.serveRegistry(ctx); err != nil {
 		return err
 	}
@@ -74,7 +86,7 @@ func farAway(ctx context.Context, b *bed) error {
 	if err := os.WriteFile(hosts, []byte("server = \"http://"+farAddr+"\"\n"), 0o644); err != nil {
 		return err
 	}
-	return b.publishRandom(ctx, "far", farLayers, farLayerSize)
+	return b.publishRandom(ctx, image, farLayers, size)
 }
 
 // publishRandom publishes an image of layers that nothing compresses.

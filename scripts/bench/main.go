@@ -1,7 +1,7 @@
 // Command bench runs the same work with strata and with the engines that are installed beside it, in one run and by
 // turns, and prints medians and ratios. A machine's noise hits all alike that way: compare ratios, never seconds.
 //
-//	go run ./scripts/bench [-rounds N] [-only REGEXP] [-beside NAME,…] [-list] [-podman5]
+//	go run ./scripts/bench [-rounds N] [-only REGEXP] [-beside NAME,…] [-list] [-podman5] [-long]
 //
 // As root everything happens in a mount and a network namespace of its own, so that nothing stays mounted, no daemon
 // meets another, and their networks are nobody's business; BuildKit is then built on first use. A plain user measures
@@ -38,6 +38,7 @@ type options struct {
 	only    string
 	beside  string
 	podman5 bool
+	long    bool
 	// inside is the directory of the bed, in the process that measures.
 	inside string
 	// buildkit is the directory of BuildKit's programs, "" where there are none; trixie is the root that has podman 5.
@@ -50,6 +51,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "run only the rows whose name this regular expression matches")
 	flag.StringVar(&o.beside, "beside", "", "compare with these engines only, by their names in the table, between commas")
 	flag.BoolVar(&o.podman5, "podman5", false, "compare with podman 5 too, in a root of Debian trixie that is made once in the user's cache")
+	flag.BoolVar(&o.long, "long", false, "run also the rows that take most of an hour")
 	list := flag.Bool("list", false, "print the names of the rows")
 	flag.StringVar(&o.inside, "inside", "", "for this program's own use")
 	flag.StringVar(&o.buildkit, "buildkit", "", "for this program's own use")
@@ -57,7 +59,11 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Hour)
+	most := 2 * time.Hour
+	if o.long {
+		most *= 2
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	var err error
 	switch {
@@ -93,12 +99,12 @@ func inside(ctx context.Context, o options) error {
 	}
 	var chosen []workload
 	for _, w := range rows() {
-		if only.MatchString(w.name) {
+		if only.MatchString(w.name) && (o.long || !w.long) {
 			chosen = append(chosen, w)
 		}
 	}
 	if len(chosen) == 0 {
-		return fmt.Errorf("no row's name matches %q: -list lists them", o.only)
+		return fmt.Errorf("no row's name matches %q: -list lists them, and -long allows those that take long", o.only)
 	}
 	b := &bed{dir: o.inside, run: o.inside + "/run", rounds: o.rounds, options: o}
 	defer b.close()

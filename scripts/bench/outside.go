@@ -44,7 +44,7 @@ func outside(ctx context.Context, o options) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, self, "-inside", dir, "-rounds", strconv.Itoa(o.rounds), "-only", o.only, "-beside", o.beside,
-		"-buildkit", o.buildkit, "-trixie", o.trixie)
+		"-buildkit", o.buildkit, "-trixie", o.trixie, "-long="+strconv.FormatBool(o.long))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute // daemons take their time

@@ -19,6 +19,8 @@ type workload struct {
 	rounds, times int
 	// cold rows count the first round too; in others it only warms caches.
 	cold bool
+	// long rows are done only when they are asked for.
+	long bool
 	// prepare makes what the row needs, once.
 	prepare func(ctx context.Context, b *bed) error
 	// do is what an engine does, nil where it has no part in the row.
