@@ -120,7 +120,7 @@ func (c *importedCache) one(ctx context.Context, from CacheImport) (*build.Cache
 		return nil, noCache()
 	}
 	open := func(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-		return client.Whole(ctx, ref, desc, 0)
+		return client.Blob(ctx, ref, desc)
 	}
 	return c.read(ctx, from, doc.Raw, cacheBlob{source: ref.Name(), open: open})
 }

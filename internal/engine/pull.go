@@ -254,7 +254,7 @@ func fetchable(m *ocispec.Manifest) error {
 
 // document fetches a small blob whole.
 func (p *puller) document(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	r, err := p.client.Whole(ctx, p.ref, desc, 0)
+	r, err := p.client.Blob(ctx, p.ref, desc)
 	if err != nil {
 		return nil, err
 	}
@@ -351,7 +351,7 @@ func (p *puller) ingest(ctx context.Context, part *content.Partial, blob layer.B
 	var to layer.BlobTaker = p.e.layers // what comes through a file becomes a blob as it lies there
 	if blob.Size <= smallBlob {
 		to = p.e.keeping()
-		if r, err = p.client.Whole(ctx, p.ref, desc, 0); err == nil {
+		if r, err = p.client.Blob(ctx, p.ref, desc); err == nil {
 			r = counted{io.TeeReader(r, task), r}
 		}
 	} else {

@@ -72,7 +72,7 @@ func (p *pusher) carry(ctx context.Context, b layer.Blob, task *progress.Task) (
 		return false, nil
 	}
 	task.Note, task.Total = "bringing it over from "+from.FamiliarName(), b.Size
-	lost, err := p.send(ctx, b, task, func() (io.ReadCloser, error) { return p.client.Whole(ctx, from, describe(b), 0) })
+	lost, err := p.send(ctx, b, task, func() (io.ReadCloser, error) { return p.client.Blob(ctx, from, describe(b)) })
 	if lost != nil && ctx.Err() == nil {
 		return false, nil
 	}

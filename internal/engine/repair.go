@@ -98,7 +98,7 @@ func (c *checker) refill(ctx context.Context, id oci.DiffID, s source) (string, 
 		r, _, err = c.content.Open(s.desc.Digest)
 	} else {
 		from = s.ref.FamiliarName()
-		r, err = c.registries().Whole(ctx, s.ref.Repository(), s.desc, 0)
+		r, err = c.registries().Blob(ctx, s.ref.Repository(), s.desc)
 	}
 	if err != nil {
 		return "", err

@@ -370,13 +370,13 @@ func TestRedirectLosesCredentials(t *testing.T) {
 	})))
 	c := newClient(t, hosts(t, host, "server = \"http://"+host+"\"\n[header]\nX-Secret = \"sesame\""))
 	credentialsFor(t, os.Getenv("HOME"), host, userEntry())
-	rc, err := c.Blob(context.Background(), parse(t, host+"/app"), descriptor(blob), 0)
+	rc, err := c.Blob(context.Background(), parse(t, host+"/app"), descriptor(blob))
 	if err != nil {
 		t.Fatal(err)
 	}
 	rc.Close()
 	to = "/again"
-	if _, err := c.Blob(context.Background(), parse(t, host+"/app"), descriptor(blob), 0); !errors.Is(err, errdef.ErrDenied) {
+	if _, err := c.Blob(context.Background(), parse(t, host+"/app"), descriptor(blob)); !errors.Is(err, errdef.ErrDenied) {
 		t.Error(err)
 	}
 }

@@ -16,24 +16,6 @@ import (
 	"strata/internal/reference"
 )
 
-// Blob opens a blob of ref's repository from offset on. The reader gives exactly the rest of desc.Size bytes or an error;
-// whether they have desc.Digest is for the reader's user to verify.
-func (c *Client) Blob(ctx context.Context, ref reference.Ref, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
-	if err := fetchable(ref, desc); err != nil {
-		return nil, err
-	}
-	if offset < 0 || offset > desc.Size {
-		return nil, fmt.Errorf("blob %.80q of %d bytes, from %d on: %w", desc.Digest, desc.Size, offset, errdef.ErrInvalid)
-	}
-	return pull(ctx, c, ref, canPull, func(e *endpoint) (io.ReadCloser, error) {
-		b, err := e.blob(ctx, ref, desc, offset, desc.Size)
-		if err != nil {
-			return nil, err // not a nil *blobReader in an io.ReadCloser
-		}
-		return b, nil
-	})
-}
-
 // fetchable refuses a descriptor that no registry can answer.
 func fetchable(ref reference.Ref, desc ocispec.Descriptor) error {
 	if len(desc.URLs) > 0 {
@@ -104,8 +86,13 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	n, err := b.body.Read(p)
-	if over := b.at + int64(n) - b.end; over > 0 {
-		n, err = n-int(over), b.wrongSize(b.at+int64(n))
+	if b.at+int64(n) == b.end && err == nil { // does it end there?
+		var more int
+		more, err = b.body.Read(make([]byte, 1))
+		n += more
+	}
+	if b.at+int64(n) > b.end {
+		n, err = 0, b.wrongSize(b.at+int64(n)) // nobody is to take it for whole
 	}
 	b.at += int64(n)
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"strata/internal/errdef"
@@ -54,6 +55,9 @@ type Client struct {
 	downloads slots
 	slow      *throttle // nil without a bound
 
+	ahead atomic.Int32 // blobs that are read ahead of
+	panes sync.Pool
+
 	mu      sync.Mutex
 	sites   map[string]*site    // by registry, and prefix in registries.conf
 	offered map[upload]*session // upload sessions that a refused mount left open
@@ -70,6 +74,7 @@ func New(o Options) *Client {
 	}
 	conf := sync.OnceValues(func() (*registriesConf, error) { return readConf(files()) })
 	c := &Client{opt: o, conf: conf, pause: firstPause, watch: usualWatching(), sites: map[string]*site{}, offered: map[upload]*session{}}
+	c.panes.New = func() any { return new(pane) }
 	c.limits = sync.OnceValues(c.readLimits)
 	return c
 }

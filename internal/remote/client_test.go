@@ -35,7 +35,7 @@ func suite(t *testing.T, c *Client, host string) {
 		t.Errorf("empty blob: %v", err)
 	}
 	for _, offset := range []int64{0, 7, n} {
-		rc, err := c.Blob(ctx, ref, descriptor(layer), offset)
+		rc, err := c.BlobRange(ctx, ref, descriptor(layer), offset, n)
 		if err != nil {
 			t.Fatalf("blob from %d on: %v", offset, err)
 		}
@@ -97,7 +97,7 @@ func readSuite(t *testing.T, c *Client, ref reference.Ref, raw []byte) {
 	if _, err := c.Head(ctx, missing); !errors.Is(err, errdef.ErrNotFound) {
 		t.Errorf("head missing: %v", err)
 	}
-	if _, err := c.Blob(ctx, ref, descriptor([]byte("nobody has this")), 0); !errors.Is(err, errdef.ErrNotFound) {
+	if _, err := c.Blob(ctx, ref, descriptor([]byte("nobody has this"))); !errors.Is(err, errdef.ErrNotFound) {
 		t.Errorf("missing blob: %v", err)
 	}
 }
@@ -141,7 +141,7 @@ func TestUploadTakesTheOfferedSession(t *testing.T) {
 func TestForeignLayer(t *testing.T) {
 	d := descriptor([]byte("x"))
 	d.URLs = []string{"https://elsewhere.example/x"}
-	if _, err := newClient(t).Blob(context.Background(), parse(t, "localhost/x"), d, 0); !errors.Is(err, errdef.ErrUnsupported) {
+	if _, err := newClient(t).Blob(context.Background(), parse(t, "localhost/x"), d); !errors.Is(err, errdef.ErrUnsupported) {
 		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -36,6 +37,20 @@ type Spool interface {
 // desc.Size bytes in their order or an error; whether they have desc.Digest is for its user to verify. Closing it ends
 // all connections; what has arrived stays in spool.
 func (c *Client) Spooled(ctx context.Context, ref reference.Ref, desc ocispec.Descriptor, spool Spool, arrived func(n int)) (io.ReadCloser, error) {
+	d, err := c.download(ctx, ref, desc, true)
+	if err != nil {
+		return nil, err
+	}
+	d.spool = spool
+	if arrived != nil {
+		d.arrived = arrived
+	}
+	d.start()
+	return d, nil
+}
+
+// download readies the way of a blob whose spool is still to be said. With several connections each is its own.
+func (c *Client) download(ctx context.Context, ref reference.Ref, desc ocispec.Descriptor, several bool) (*download, error) {
 	if err := fetchable(ref, desc); err != nil {
 		return nil, err
 	}
@@ -43,17 +58,17 @@ func (c *Client) Spooled(ctx context.Context, ref reference.Ref, desc ocispec.De
 	if err != nil {
 		return nil, err
 	}
-	if arrived == nil {
-		arrived = func(int) {}
-	}
 	ctx, cancel := context.WithCancel(ctx)
-	d := &download{ctx: ctx, cancel: cancel, spool: spool, size: desc.Size, limit: limits.Connections, pause: c.pause, watch: c.watch, arrived: arrived}
+	d := &download{ctx: ctx, cancel: cancel, size: desc.Size, limit: limits.Connections, pause: c.pause, watch: c.watch,
+		least: smallestPart, arrived: func(int) {}, closed: func() {}, wake: math.MaxInt64}
 	d.open = func(ctx context.Context, from, to int64) (*blobReader, error) {
-		return pull(ctx, c, ref, canPull, func(e *endpoint) (*blobReader, error) { return e.blob(apart(ctx), ref, desc, from, to) })
+		if several {
+			ctx = apart(ctx)
+		}
+		return pull(ctx, c, ref, canPull, func(e *endpoint) (*blobReader, error) { return e.blob(ctx, ref, desc, from, to) })
 	}
 	d.slot = func(ctx context.Context) (func(), error) { return c.downloads.take(ctx) }
-	d.news = sync.NewCond(&d.mu)
-	d.start()
+	d.news, d.space = sync.NewCond(&d.mu), sync.NewCond(&d.mu)
 	return d, nil
 }
 
@@ -65,10 +80,13 @@ type download struct {
 	slot    func(ctx context.Context) (release func(), err error)
 	spool   Spool
 	size    int64
-	limit   int // connections at a time
+	least   int64        // bytes of a part, but for the last
+	ahead   func() int64 // how far before the reader bytes may be; nil is anywhere
+	limit   int          // connections at a time
 	pause   time.Duration
 	watch   watching
 	arrived func(n int)
+	closed  func()
 	wg      sync.WaitGroup
 
 	mu      sync.Mutex
@@ -84,12 +102,15 @@ type download struct {
 
 	at      int64 // the reader's place
 	starved time.Duration
+	space   *sync.Cond // the reader has come to wake
+	wake    int64
 }
 
 // part is a range of the blob that one connection fetches. What is before pos has arrived.
 type part struct {
 	start, pos, end int64
 	busy            bool
+	held            bool      // its connection waits for the reader
 	tries           int       // since it last made progress
 	from            int64     // pos at the last try that made progress
 	after           time.Time // not to be tried before
@@ -104,6 +125,7 @@ func (d *download) start() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.news.Broadcast()
+		d.space.Broadcast()
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -124,6 +146,10 @@ func (d *download) Read(p []byte) (int, error) {
 	n, err = d.spool.ReadAt(p[:n], d.at)
 	d.mu.Lock()
 	d.at += int64(n)
+	if d.at >= d.wake {
+		d.wake = math.MaxInt64
+		d.space.Broadcast()
+	}
 	d.mu.Unlock()
 	if err == io.EOF && n > 0 {
 		err = nil
@@ -173,10 +199,27 @@ func (d *download) there() int64 {
 	return d.parts[i].pos - d.at
 }
 
-// Close ends the transfer.
+// answered waits until a server has answered, or the error that none gives the blob.
+func (d *download) answered() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for !d.heard && d.err == nil && d.ctx.Err() == nil && d.at < d.size {
+		d.news.Wait()
+	}
+	if d.err == nil && d.ctx.Err() != nil {
+		return context.Cause(d.ctx)
+	}
+	return d.err
+}
+
+// Close ends the transfer. It may be called again, and while Read waits.
 func (d *download) Close() error {
 	d.cancel()
 	d.wg.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed()
+	d.closed = func() {}
 	return nil
 }
 
@@ -190,7 +233,7 @@ func (d *download) fail(err error) {
 }
 
 // next gives the part that a connection should fetch now, the first in the blob first; nil and the time to wait when those
-// that are left must wait, nil and 0 when nothing is left to do. It is called with the lock held.
+// that are left must wait, nil and 0 when nothing is left to do, or nothing until the reader has come to wake. It is called with the lock held.
 func (d *download) next(now time.Time) (*part, time.Duration) {
 	var wait time.Duration
 	for _, p := range d.parts {
@@ -203,6 +246,10 @@ func (d *download) next(now time.Time) (*part, time.Duration) {
 			}
 			continue
 		}
+		if !d.near(p.pos + copyBuffer) {
+			d.wakeAt(p.pos + smallestPart)
+			continue
+		}
 		return p, 0
 	}
 	if p := d.plan(); p != nil {
@@ -213,8 +260,7 @@ func (d *download) next(now time.Time) (*part, time.Duration) {
 
 // hasWork reports whether there is a part that nobody fetches.
 func (d *download) hasWork() bool {
-	p, wait := d.next(time.Now())
-	return p != nil || wait > 0
+	return d.planned < d.size || slices.ContainsFunc(d.parts, func(p *part) bool { return !p.busy && p.pos < p.end })
 }
 
 // plan cuts the next part from what is not planned yet; nil when all is. Runs that have arrived become parts that are done.
@@ -230,7 +276,11 @@ func (d *download) plan() *part {
 			continue
 		}
 		if !d.whole {
-			end = min(end, start+max(smallestPart, min(largestPart, (d.size-start)/shares&^(smallestPart-1))))
+			end = min(end, start+d.portion(start))
+			if !d.near(end) && start > d.at {
+				d.wakeAt(end)
+				return nil
+			}
 		}
 		p := &part{start: start, pos: start, from: start, end: end}
 		d.parts = append(d.parts, p)
@@ -239,3 +289,19 @@ func (d *download) plan() *part {
 	}
 	return nil
 }
+
+// portion is how many bytes the part that begins at start should have. Those that wait in memory for their turn are short where
+// a connection is slow, so that the first of them does not hold up the others for long.
+func (d *download) portion(start int64) int64 {
+	most := min(largestPart, (d.size-start)/shares)
+	if d.ahead != nil {
+		most = min(most, d.ahead()/2/int64(max(d.workers, 1)), int64(d.usual(nil, time.Now())))
+	}
+	return max(d.least, most&^(smallestPart-1))
+}
+
+// near reports whether the bytes before to may be there already.
+func (d *download) near(to int64) bool { return d.ahead == nil || to <= d.at+d.ahead() }
+
+// wakeAt has those who wait for space told when the bytes before to may be there. It is called with the lock held.
+func (d *download) wakeAt(to int64) { d.wake = min(d.wake, max(to-d.ahead(), d.at+1)) }

@@ -33,6 +33,7 @@ func usualWatching() watching { return watching{slow: 5 * time.Second, least: 30
 
 var (
 	errSlow = errors.New("it is much slower than others")
+	errLate = errors.New("what comes before is not there")
 	errDrip = fmt.Errorf("it sends less than a kilobyte a second: %w", errdef.ErrUnavailable)
 )
 
@@ -50,7 +51,7 @@ type rate struct {
 
 // add counts what a connection has brought until now.
 func (r *rate) add(p *part, now time.Time) {
-	if p.busy {
+	if p.busy && !p.held {
 		r.bytes += p.pos - p.seen.pos
 		r.time += now.Sub(p.seen.at)
 	}
@@ -77,12 +78,17 @@ func (d *download) addWorker() {
 func (d *download) step() bool {
 	d.mu.Lock()
 	p, wait := d.next(time.Now())
-	if p == nil && wait == 0 || d.ctx.Err() != nil || d.err != nil {
+	full := p == nil && wait == 0 && d.hasWork()
+	switch {
+	case d.ctx.Err() != nil || d.err != nil, p == nil && wait == 0 && !full:
 		d.workers--
 		d.mu.Unlock()
 		return false
-	}
-	if p == nil {
+	case full:
+		d.space.Wait()
+		d.mu.Unlock()
+		return true
+	case p == nil:
 		d.mu.Unlock()
 		select {
 		case <-d.ctx.Done():
@@ -111,7 +117,7 @@ func (d *download) fetch(ctx context.Context, p *part) error {
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer func() { release() }()
 	r, err := d.open(ctx, p.pos, p.end)
 	if err != nil {
 		return err
@@ -120,7 +126,10 @@ func (d *download) fetch(ctx context.Context, p *part) error {
 	d.opened(p, r.end)
 	buf := make([]byte, copyBuffer)
 	for p.pos < p.end {
-		n, err := r.Read(buf)
+		if release, err = d.follow(ctx, p, release); err != nil {
+			return err
+		}
+		n, err := r.Read(buf[:min(int64(len(buf)), p.end-p.pos)]) // it may go on behind the part
 		if n > 0 {
 			if _, err := d.spool.WriteAt(buf[:n], p.pos); err != nil {
 				return &localError{err}
@@ -141,23 +150,61 @@ func (d *download) fetch(ctx context.Context, p *part) error {
 	return nil
 }
 
+// follow waits until the reader is near a part's next bytes, without the slot. Only whole blobs get there: other parts begin
+// when there is room for them.
+func (d *download) follow(ctx context.Context, p *part, release func()) (func(), error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.near(p.pos + copyBuffer) {
+		return release, nil
+	}
+	d.rate.add(p, time.Now())
+	p.held = true
+	defer func() { p.held, p.seen = false, mark{time.Now(), p.pos} }()
+	release()
+	for !d.near(p.pos + copyBuffer) {
+		switch {
+		case ctx.Err() != nil:
+			return func() {}, context.Cause(ctx)
+		case d.workers == 1 && d.left(p):
+			return func() {}, errLate
+		}
+		d.wakeAt(p.pos + smallestPart)
+		d.space.Wait()
+	}
+	d.mu.Unlock()
+	release, err := d.slot(ctx)
+	d.mu.Lock()
+	if err != nil {
+		return func() {}, err
+	}
+	return release, nil
+}
+
+// left reports whether nobody fetches a part before p that is not there. It is called with the lock held.
+func (d *download) left(p *part) bool {
+	return slices.ContainsFunc(d.parts, func(q *part) bool { return q.start < p.start && q.pos < q.end && !q.busy })
+}
+
 // opened starts the clock of a part whose answer has come. A server that knows no ranges sends everything: what is not
 // planned yet comes on this connection too.
 func (d *download) opened(p *part, end int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p.seen, d.heard = mark{time.Now(), p.pos}, true
+	d.news.Broadcast()
 	if end > p.end && p.end == d.planned {
-		d.whole = true
+		d.whole, end = true, min(end, d.size)
 		p.end, d.planned = end, end
 	}
 }
 
 // broke decides what is done about a part whose connection ended before it was there. It is called with the lock held.
 func (d *download) broke(ctx context.Context, p *part, err error) {
-	if errors.Is(context.Cause(ctx), errSlow) {
+	if errors.Is(context.Cause(ctx), errSlow) || errors.Is(err, errLate) {
 		return // the next connection goes on
 	}
+	d.space.Broadcast() // somebody may have to give way to this part
 	var own *localError
 	if errors.As(err, &own) || !errors.Is(err, errdef.ErrUnavailable) {
 		d.fail(err)
@@ -224,7 +271,7 @@ func (d *download) grow() {
 // judge drops the connection of a part that is too slow.
 func (d *download) judge(p *part, now time.Time) {
 	took := now.Sub(p.seen.at)
-	if !p.busy || took < d.watch.slow {
+	if !p.busy || p.held || took < d.watch.slow {
 		return
 	}
 	speed := float64(p.pos-p.seen.pos) / took.Seconds()

@@ -102,6 +102,26 @@ func fetchSpooled(t *testing.T, c *Client, s http.Handler, dir string, blob []by
 	return err
 }
 
+// fetchBlob fetches it through memory.
+func fetchBlob(t *testing.T, c *Client, s http.Handler, _ string, blob []byte) error {
+	t.Helper()
+	r, err := c.Blob(t.Context(), parse(t, serve(t, s)+"/app"), descriptor(blob))
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	got, err := io.ReadAll(r)
+	if err == nil && !bytes.Equal(got, blob) {
+		t.Errorf("%d bytes came, or others", len(got))
+	}
+	return err
+}
+
+// ways are all ways to fetch a large blob.
+func ways() map[string]func(*testing.T, *Client, http.Handler, string, []byte) error {
+	return map[string]func(*testing.T, *Client, http.Handler, string, []byte) error{"through a file": fetchSpooled, "through memory": fetchBlob}
+}
+
 var errCutOff = errors.New("cut off")
 
 func TestSpooled(t *testing.T) {
@@ -148,20 +168,23 @@ func TestSpooled(t *testing.T) {
 			return ""
 		}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			c.server.blob = blob
-			if err := fetchSpooled(t, newClient(t), c.server, t.TempDir(), blob); err != nil {
-				t.Fatal(err)
-			}
-			if n := c.server.sent.Load(); !c.server.whole && n != int64(len(blob)) {
-				t.Errorf("%d bytes were sent of a blob of %d", n, len(blob))
-			}
-			if c.check != nil {
-				if complaint := c.check(c.server); complaint != "" {
-					t.Error(complaint)
+		for way, fetch := range ways() {
+			t.Run(name+" "+way, func(t *testing.T) {
+				cuts.Store(0)
+				s := &ranges{blob: blob, whole: c.server.whole, hinder: c.server.hinder}
+				if err := fetch(t, newClient(t), s, t.TempDir(), blob); err != nil {
+					t.Fatal(err)
 				}
-			}
-		})
+				if n := s.sent.Load(); !s.whole && n != int64(len(blob)) {
+					t.Errorf("%d bytes were sent of a blob of %d", n, len(blob))
+				}
+				if c.check != nil {
+					if complaint := c.check(s); complaint != "" {
+						t.Error(complaint)
+					}
+				}
+			})
+		}
 	}
 }
 
@@ -260,8 +283,11 @@ func TestSpooledRefused(t *testing.T) {
 		"breaks at once": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, errdef.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := fetchSpooled(t, newClient(t), http.HandlerFunc(c.serve), t.TempDir(), blob); !errors.Is(err, c.class) {
-				t.Errorf("%v, want %v", err, c.class)
+			for way, fetch := range ways() {
+				n.Store(0)
+				if err := fetch(t, newClient(t), http.HandlerFunc(c.serve), t.TempDir(), blob); !errors.Is(err, c.class) {
+					t.Errorf("%s: %v, want %v", way, err, c.class)
+				}
 			}
 		})
 	}

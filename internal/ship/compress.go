@@ -57,8 +57,10 @@ func (c *copier) compressed(ctx context.Context, to Compressor, doc oci.Document
 func (c *copier) compress(ctx context.Context, to Compressor, l ocispec.Descriptor) (ocispec.Descriptor, error) {
 	out := ocispec.Descriptor{MediaType: l.MediaType + layer.MediaSuffix(c.o.Compression)}
 	err := c.carry(ctx, l, func(task *progress.Task) (there bool, err error) {
+		known := &places{}
+		defer known.close()
 		out.Digest, out.Size, err = to.PutStream(ctx, func(w io.Writer) error {
-			r, err := c.open(ctx, l, task, &places{})
+			r, err := c.open(ctx, l, task, known)
 			if err != nil {
 				return err
 			}

@@ -46,12 +46,12 @@ func (r *Repository) Document(ctx context.Context, desc ocispec.Descriptor) (oci
 
 // Blob opens a blob of the repository.
 func (r *Repository) Blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	return r.client.Whole(ctx, r.ref, desc, 0)
+	return r.client.Blob(ctx, r.ref, desc)
 }
 
-// BlobFrom opens a blob at a place in it.
-func (r *Repository) BlobFrom(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
-	return r.client.Whole(ctx, r.ref, desc, offset)
+// BlobRange opens a part of a blob.
+func (r *Repository) BlobRange(ctx context.Context, desc ocispec.Descriptor, from, to int64) (io.ReadCloser, error) {
+	return r.client.BlobRange(ctx, r.ref, desc, from, to)
 }
 
 // Referrers lists what the registry says is about d.

@@ -21,9 +21,9 @@ type Source interface {
 	Referrers(ctx context.Context, d digest.Digest) ([]ocispec.Descriptor, error)
 }
 
-// Ranger is a source that can open a blob in its middle.
+// Ranger is a source that can open the bytes [from, to) of a blob.
 type Ranger interface {
-	BlobFrom(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error)
+	BlobRange(ctx context.Context, desc ocispec.Descriptor, from, to int64) (io.ReadCloser, error)
 }
 
 // Target is a place to write one image to. Its methods are safe for concurrent use.

@@ -2,8 +2,11 @@ package ship
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"sync"
 
 	"strata/internal/errdef"
 )
@@ -12,8 +15,15 @@ import (
 const placeEvery = 1 << 20
 
 // places remembers what the hash of a blob was at places up to which it has been read: whoever reads on from there can verify the
-// whole. A place takes about a hundred bytes.
-type places struct{ all []place }
+// whole. A place takes about a hundred bytes. It also keeps the reader that was left when an upload broke, and what that one has
+// fetched ahead.
+type places struct {
+	mu   sync.Mutex
+	all  []place
+	left io.ReadCloser // nil: none
+	at   int64         // where it is
+	over bool          // nobody reads on
+}
 
 type place struct {
 	at   int64
@@ -22,6 +32,8 @@ type place struct {
 
 // note adds the place where v is, unless one is near.
 func (p *places) note(v *verified) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if n := len(p.all); n > 0 && v.at < p.all[n-1].at+placeEvery || v.at < placeEvery {
 		return
 	}
@@ -34,6 +46,8 @@ func (p *places) note(v *verified) {
 
 // last is the last place at or before a byte; the zero place is the start.
 func (p *places) last(at int64) (found place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, known := range p.all {
 		if known.at <= at {
 			found = known
@@ -42,11 +56,71 @@ func (p *places) last(at int64) (found place) {
 	return found
 }
 
+// keep takes a reader that is at byte at, in the place of one that it had.
+func (p *places) keep(r io.ReadCloser, at int64) error {
+	p.mu.Lock()
+	old := p.left
+	p.left, p.at = r, at
+	if p.over {
+		p.left, old = nil, r
+	}
+	p.mu.Unlock()
+	if old == nil {
+		return nil
+	}
+	return old.Close()
+}
+
+// close ends what was left.
+func (p *places) close() {
+	p.mu.Lock()
+	p.over = true
+	left := p.left
+	p.left = nil
+	p.mu.Unlock()
+	if left != nil {
+		left.Close()
+	}
+}
+
+// from gives a blob of size bytes from byte at on: only what the reader that was left is past is opened anew.
+func (p *places) from(at, size int64, open func(from, to int64) (io.ReadCloser, error)) (io.ReadCloser, error) {
+	p.mu.Lock()
+	left, begin := p.left, p.at
+	p.left = nil
+	p.mu.Unlock()
+	switch {
+	case left == nil:
+		return open(at, size)
+	case at == begin:
+		return left, nil
+	case at > begin:
+		left.Close()
+		return open(at, size)
+	}
+	again, err := open(at, begin)
+	if err != nil {
+		return nil, errors.Join(err, left.Close())
+	}
+	return &sequel{io.MultiReader(again, left), again, left}, nil
+}
+
+// sequel reads one thing after the other.
+type sequel struct {
+	io.Reader
+	first, second io.Closer
+}
+
+func (s *sequel) Close() error { return errors.Join(s.first.Close(), s.second.Close()) }
+
 // skipping is a verified reader that opens its blob when it is first read, so that it can begin where an earlier one ended.
 type skipping struct {
 	*verified
 	known *places
-	open  func(at int64) (io.ReadCloser, error)
+	open  func(from, to int64) (io.ReadCloser, error)
+
+	mu    sync.Mutex // Close may be called while Read waits
+	ended error      // what Read gives from now on
 }
 
 // Skip goes to byte n, by way of the last place before it.
@@ -67,21 +141,36 @@ func (s *skipping) Skip(n int64) (err error) {
 }
 
 func (s *skipping) Read(p []byte) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return 0, s.ended
+	}
 	if s.r == nil {
-		if s.r, err = s.open(s.at); err != nil {
+		if s.r, err = s.known.from(s.at, s.desc.Size, s.open); err != nil {
+			s.ended = err
 			return 0, err
 		}
 	}
-	n, err = s.verified.Read(p)
-	if err == nil {
-		s.known.note(s.verified)
+	if n, err = s.verified.Read(p); err != nil {
+		s.ended = err
+		return n, err
 	}
-	return n, err
+	s.known.note(s.verified)
+	return n, nil
 }
 
+// Close leaves what follows to the next reader.
 func (s *skipping) Close() error {
-	if s.r == nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ended := s.r, s.ended
+	s.r, s.ended = nil, os.ErrClosed
+	switch {
+	case r == nil:
 		return nil
+	case ended != nil:
+		return r.Close()
 	}
-	return s.verified.Close()
+	return s.known.keep(r, s.at)
 }

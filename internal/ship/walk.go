@@ -152,6 +152,7 @@ func (c *copier) blob(ctx context.Context, desc ocispec.Descriptor) error {
 				return there, err
 			}
 			known := &places{}
+			defer known.close()
 			return false, c.to.PutBlob(ctx, desc, func() (io.ReadCloser, error) { return c.open(ctx, desc, task, known) })
 		})
 	})
@@ -185,7 +186,9 @@ func (c *copier) carry(ctx context.Context, desc ocispec.Descriptor, transfer fu
 func (c *copier) open(ctx context.Context, desc ocispec.Descriptor, task *progress.Task, known *places) (io.ReadCloser, error) {
 	v := &verified{desc: desc, hash: digest.SHA256.Hash(), task: task}
 	if ranger, ok := c.from.(Ranger); ok {
-		return &skipping{verified: v, known: known, open: func(at int64) (io.ReadCloser, error) { return ranger.BlobFrom(ctx, desc, at) }}, nil
+		return &skipping{verified: v, known: known, open: func(from, to int64) (io.ReadCloser, error) {
+			return ranger.BlobRange(ctx, desc, from, to)
+		}}, nil
 	}
 	var err error
 	v.r, err = c.from.Blob(ctx, desc)
