@@ -160,8 +160,8 @@ func (r *removal) byName(ctx context.Context, name string, how match) error {
 			return err
 		}
 	}
-	if len(r.names()) > 0 {
-		return nil
+	if len(r.names()) > 0 || slices.ContainsFunc(r.uses, func(u Use) bool { return u.Running }) {
+		return nil // what a running container was made of stays, without a name
 	}
 	return r.delete(ctx)
 }

@@ -40,6 +40,7 @@ func TestRemoveByDockersRules(t *testing.T) {
 		{name: "used, last tag", tags: "app:1", remove: "app:1", uses: []image.Use{stopped}, want: `conflict: unable to remove repository reference "app:1" (must force) - container 0123456789ab is using its referenced image`, left: "app:1"},
 		{name: "used, one of two tags", tags: "app:1 app:2", remove: "app:1", uses: []image.Use{running}, want: "-app:1", left: "app:2"},
 		{name: "used by stopped, forced", tags: "app:1", remove: "app:1", force: true, uses: []image.Use{stopped}, want: "-app:1 gone", left: "-"},
+		{name: "used by running, forced by name", tags: "app:1", digests: "app", remove: "app:1", force: true, uses: []image.Use{stopped, running}, want: "-app:1 -app@", left: ""},
 		{name: "used by running, forced by id", tags: "app:1", remove: "ID", force: true, uses: []image.Use{running}, want: "(cannot be forced) - image is being used by running container 0123456789ab", left: "app:1"},
 		{name: "used by stopped, by id", tags: "app:1", remove: "ID", uses: []image.Use{stopped}, want: "(must be forced) - image is being used by stopped container 0123456789ab", left: "app:1"},
 		{name: "no such image", tags: "app:1", remove: "web", want: `No such image: web:latest`, left: "app:1"},
