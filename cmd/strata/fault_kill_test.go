@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -113,4 +114,30 @@ func TestFaultErrors(t *testing.T) {
 		}
 	}
 	t.Logf("errors of system calls: %d faults injected, %d survived", injected, survived)
+}
+
+// TestFaultUnflushed kills a removal when its records are gone and not yet flushed. Whoever sweeps after it flushes that first: in a
+// power cut the records might come back, and what they refer to would be lost.
+func TestFaultUnflushed(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	l := newTracedLab(t)
+	l.reset()
+	whole := &tracer{}
+	l.traced(whole, "rmi", "old")
+	flush := 1 + slices.Index(whole.seen, "fsync")
+	if flush == 0 || !slices.Contains(whole.seen[:flush], "unlinkat") {
+		t.Fatalf("rmi flushes nothing that it removed: %q", whole.seen)
+	}
+	l.reset()
+	if _, ws := l.traced(&tracer{at: flush}, "rmi", "old"); !ws.Signaled() {
+		t.Fatal("rmi was not killed")
+	}
+	sweep := &tracer{}
+	l.traced(sweep, "system", "check", "--quick")
+	trashed := slices.IndexFunc(sweep.seen, func(call string) bool { return strings.HasPrefix(call, "rename") })
+	if trashed < 0 || !slices.Contains(sweep.seen[:trashed], "fsync") {
+		t.Errorf("nothing was flushed before something went: %q", sweep.seen)
+	}
 }

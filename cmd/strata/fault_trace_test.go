@@ -24,7 +24,8 @@ type tracer struct {
 	short bool       // the call reads one byte
 
 	calls   int
-	acted   string // the call that was acted upon
+	seen    []string // their names, in order
+	acted   string   // the call that was acted upon
 	inside  map[int]bool
 	failing int // the thread whose call fails, when it returns
 }
@@ -160,6 +161,7 @@ func (tr *tracer) call(pid, tid int) error {
 	if name == "" {
 		return nil
 	}
+	tr.seen = append(tr.seen, name)
 	if tr.calls++; tr.calls != tr.at {
 		return nil
 	}

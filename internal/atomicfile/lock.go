@@ -15,24 +15,29 @@ import (
 // Lock is a held flock(2).
 type Lock struct{ f *os.File }
 
-// LockExclusive makes path if need be and waits until no other holds it in any way, or ctx ends.
+// LockExclusive makes the file path if need be, which may be a directory if it is there, and waits until no other holds it in any way, or ctx ends.
 func LockExclusive(ctx context.Context, path string) (*Lock, error) {
 	return lock(ctx, path, unix.LOCK_EX)
 }
 
-// LockShared makes path if need be and waits until nobody holds it exclusively, or ctx ends.
+// LockShared makes the file path if need be, which may be a directory if it is there, and waits until nobody holds it exclusively, or ctx ends.
 func LockShared(ctx context.Context, path string) (*Lock, error) {
 	return lock(ctx, path, unix.LOCK_SH)
 }
 
 // TryExclusive is [LockExclusive] that does not wait: errdef.ErrConflict when another holds it.
-func TryExclusive(path string) (*Lock, error) {
+func TryExclusive(path string) (*Lock, error) { return try(path, unix.LOCK_EX) }
+
+// TryShared is [LockShared] that does not wait: errdef.ErrConflict when another holds it exclusively.
+func TryShared(path string) (*Lock, error) { return try(path, unix.LOCK_SH) }
+
+func try(path string, how int) (*Lock, error) {
 	for {
 		f, err := open(path)
 		if err != nil {
 			return nil, err
 		}
-		if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if err := flock(f, how|unix.LOCK_NB); err != nil {
 			f.Close()
 			if errors.Is(err, unix.EWOULDBLOCK) {
 				return nil, fmt.Errorf("lock %s is held: %w", path, errdef.ErrConflict)
@@ -54,7 +59,11 @@ func (l *Lock) Unlock() error { return l.f.Close() }
 func (l *Lock) File() *os.File { return l.f }
 
 func open(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, unix.EISDIR) {
+		return os.Open(path)
+	}
+	return f, err
 }
 
 // lock takes the lock on the file that path names when it is granted: a sweeper may unlink a lock file while we wait,

@@ -27,8 +27,9 @@ type Store struct {
 	dir    string // <root>/sha256
 	policy atomicfile.Policy
 
-	mu    sync.Mutex
-	dirty map[digest.Digest]bool // written or found here since the last Sync
+	syncing sync.Mutex // held by who flushes
+	mu      sync.Mutex
+	dirty   map[digest.Digest]bool // written or found here since the last Sync
 }
 
 // Open opens the store at dir, making it if need be.
@@ -192,6 +193,8 @@ func (s *Store) Sync() error {
 	if when, err := s.policy.Get(); err != nil || when == atomicfile.Never {
 		return err
 	}
+	s.syncing.Lock() // what another goroutine is just flushing is not on the disk yet
+	defer s.syncing.Unlock()
 	s.mu.Lock()
 	dirty := s.dirty
 	s.dirty = map[digest.Digest]bool{}

@@ -194,8 +194,8 @@ func checkNetworks(_ context.Context, c *checker) error {
 	keys, err := sorted(records.Keys())
 	for _, key := range keys {
 		if _, err := records.Get(key); errors.Is(err, errdef.ErrCorrupt) {
-			c.report.fault("network "+key, err, func(context.Context) (string, error) {
-				return correct(records, key, "make the network again")
+			c.report.fault("network "+key, err, func(ctx context.Context) (string, error) {
+				return correct(ctx, records, key, "make the network again")
 			})
 		}
 	}

@@ -39,7 +39,16 @@ func (e *Engine) seal(ctx context.Context) error {
 	return e.layers.Sync(ctx)
 }
 
-// settle returns when records that were removed are gone for good. What they referred to may be removed after it.
+// settle returns when records that this engine removed are gone for good.
 func (e *Engine) settle() error {
 	return errors.Join(e.images.Tags.Sync(), e.images.Images.Sync())
+}
+
+// settleAll returns when all records are gone for good that are gone now. What they referred to may be removed after it.
+func (e *Engine) settleAll() error {
+	s, err := e.Containers()
+	if err != nil {
+		return err
+	}
+	return errors.Join(e.images.Tags.SyncAll(), e.images.Images.SyncAll(), s.Records().SyncAll())
 }

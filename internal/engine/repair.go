@@ -33,7 +33,7 @@ func (c *checker) mendLayer(ctx context.Context, id oci.DiffID) (string, error) 
 	}
 	owners := c.owners[image.LayerName(id)]
 	if len(owners) == 0 && len(c.cached[id]) == 0 {
-		return "dropped: nothing refers to it", c.dropLayer(id)
+		return "dropped: nothing refers to it", c.dropLayer(ctx, id)
 	}
 	failed := c.layers.Remake(ctx, id)
 	if failed == nil {
@@ -51,7 +51,7 @@ func (c *checker) mendLayer(ctx context.Context, id oci.DiffID) (string, error) 
 		failed = err
 	}
 	if len(owners) == 0 {
-		return c.dropCached(id)
+		return c.dropCached(ctx, id)
 	}
 	if done, err := c.remakeBaseLayer(ctx, id); err == nil {
 		return done, nil
@@ -164,19 +164,19 @@ func (c *checker) trash() (string, error) {
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
-func (c *checker) dropLayer(id oci.DiffID) error {
-	trash, err := c.trash()
-	if err == nil {
-		err = c.layers.Trash(id, trash)
+// dropLayer has the sweep take a layer to which nothing was found to refer. Somebody may have come to need it since, or work with it.
+func (c *checker) dropLayer(ctx context.Context, id oci.DiffID) error {
+	if _, err := c.Sweep(ctx); err != nil {
+		return err
 	}
-	if errors.Is(err, errdef.ErrNotFound) {
-		return nil
+	if _, err := c.layers.Stat(id); !errors.Is(err, errdef.ErrNotFound) {
+		return errdef.WithHint(conflictf("a command that runs has need of it"), "let it end and check again")
 	}
-	return err
+	return nil
 }
 
 // dropCached drops a layer that only the build cache needs, with the entries that need it: their steps run again.
-func (c *checker) dropCached(id oci.DiffID) (string, error) {
+func (c *checker) dropCached(ctx context.Context, id oci.DiffID) (string, error) {
 	cache, err := c.cache()
 	if err != nil {
 		return "", err
@@ -186,7 +186,7 @@ func (c *checker) dropCached(id oci.DiffID) (string, error) {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("dropped with %d entries of the build cache", len(c.cached[id])), c.dropLayer(id)
+	return fmt.Sprintf("dropped with %d entries of the build cache", len(c.cached[id])), c.dropLayer(ctx, id)
 }
 
 // mendBlob fetches a document again, and drops what can be made or fetched when it is needed.
@@ -242,8 +242,13 @@ func (c *checker) adopt(ctx context.Context, rec image.Record) (string, error) {
 		}
 		if _, err = c.content.Put(doc.Raw); err == nil {
 			c.packed[rec.Manifest.Digest] = true // nobody needs it any more
-			rec.Manifest, rec.Foreign = doc.Descriptor, true
-			err = c.images.Images.Put(rec.ID.Encoded(), rec)
+			err = c.images.Images.Update(ctx, rec.ID.Encoded(), func(now *image.Record, exists bool) error {
+				if !exists {
+					return fmt.Errorf("image %s: %w", shortDigest(rec.ID), errdef.ErrNotFound)
+				}
+				now.Manifest, now.Foreign = doc.Descriptor, true
+				return nil
+			})
 		}
 		return s.ref.FamiliarName(), err
 	}

@@ -24,7 +24,7 @@ func (c *checker) mendRecord(ctx context.Context, id digest.Digest) (string, err
 	rec, err := c.images.Images.Salvage(id.Encoded())
 	if err == nil && rec.ID == id && c.describes(rec.Manifest.Digest, id) {
 		rec.Size = 0 // the layers tell
-		return "its documents prove it: record written anew", c.images.Images.Put(id.Encoded(), rec)
+		return "its documents prove it: record written anew", rewrite(ctx, c.images.Images, id.Encoded(), rec)
 	}
 	var found []digest.Digest
 	err = c.content.Walk(func(b content.Info) error {
@@ -47,9 +47,26 @@ func (c *checker) mendRecord(ctx context.Context, id digest.Digest) (string, err
 		}
 		desc := ocispec.Descriptor{MediaType: m.MediaType, Digest: found[0], Size: int64(len(raw))}
 		rec = image.Record{ID: id, Manifest: desc, Foreign: true, Created: time.Now().UTC(), RepoDigests: parsed(rec.RepoDigests)}
-		return "record made anew from manifest " + shortDigest(found[0]), c.images.Images.Put(id.Encoded(), rec)
+		return "record made anew from manifest " + shortDigest(found[0]), rewrite(ctx, c.images.Images, id.Encoded(), rec)
 	}
-	return "dropped: no document of the image is left", ignoreMissing(c.images.Images.Delete(id.Encoded()))
+	return "dropped: no document of the image is left", whileBroken(ctx, c.images.Images, id.Encoded(), func() error {
+		return c.images.Images.Delete(id.Encoded())
+	})
+}
+
+// whileBroken runs mend under a record's lock, unless the record was written anew or removed since it was found broken.
+func whileBroken[T any](ctx context.Context, d *record.Dir[T], key string, mend func() error) error {
+	return d.Locked(ctx, key, func() error {
+		if _, err := d.Get(key); err == nil || errors.Is(err, errdef.ErrNotFound) {
+			return nil
+		}
+		return mend()
+	})
+}
+
+// rewrite puts rec in the place of a broken record.
+func rewrite[T any](ctx context.Context, d *record.Dir[T], key string, rec T) error {
+	return whileBroken(ctx, d, key, func() error { return d.Put(key, rec) })
 }
 
 // parsed are those of the names that still are some.
@@ -113,7 +130,7 @@ func (c *checker) mendTag(ctx context.Context, key string) (string, error) {
 		err = errdef.ErrNotFound
 	}
 	if err != nil || !c.images.IsKey(tag.Name, key) {
-		return "dropped: it leads to no image", ignoreMissing(c.images.Tags.Delete(key))
+		return c.dropTag(ctx, key)
 	}
 	if tag.Index != "" {
 		if _, err := c.images.Index(tag.Index); err != nil {
@@ -122,15 +139,39 @@ func (c *checker) mendTag(ctx context.Context, key string) (string, error) {
 					return done, nil
 				}
 			}
-			tag.Index = ""
-			name := reference.Familiarize(tag.Name)
-			return "its index is lost: " + name + " is the image for this machine alone now", c.images.Tags.Put(key, tag)
+			return c.dropIndex(ctx, key, tag, salvaged)
 		}
 	}
 	if !salvaged {
 		return "whole again", nil
 	}
-	return "the image that it names is here: record written anew", c.images.Tags.Put(key, tag)
+	return "the image that it names is here: record written anew", rewrite(ctx, c.images.Tags, key, tag)
+}
+
+// dropTag removes a tag that leads to no image, unless it was pointed to one meanwhile.
+func (c *checker) dropTag(ctx context.Context, key string) (string, error) {
+	done := "dropped: it leads to no image"
+	err := c.images.Tags.Locked(ctx, key, func() error {
+		if tag, err := c.images.Tags.Get(key); err == nil && c.leads(&tag) && c.images.IsKey(tag.Name, key) {
+			done = "pointed to another image meanwhile"
+			return nil
+		}
+		return ignoreMissing(c.images.Tags.Delete(key))
+	})
+	return done, err
+}
+
+// dropIndex makes of a tag for several platforms one for this machine.
+func (c *checker) dropIndex(ctx context.Context, key string, tag image.Tag, salvaged bool) (string, error) {
+	lost := tag.Index
+	tag.Index = ""
+	err := c.images.Tags.Locked(ctx, key, func() error {
+		if now, err := c.images.Tags.Get(key); err == nil && (salvaged || now.Image != tag.Image || now.Index != lost) {
+			return nil // pointed to something else meanwhile
+		}
+		return c.images.Tags.Put(key, tag)
+	})
+	return "its index is lost: " + reference.Familiarize(tag.Name) + " is the image for this machine alone now", err
 }
 
 // leads reports whether the tag leads to an image. Its history says a second time to which.
@@ -150,22 +191,22 @@ func (c *checker) leads(tag *image.Tag) bool {
 
 // mendContainer writes a container's record anew if it can be told how it was. Its files are somebody's work, so that it is
 // never dropped.
-func (c *checker) mendContainer(_ context.Context, key string) (string, error) {
+func (c *checker) mendContainer(ctx context.Context, key string) (string, error) {
 	s, err := c.Containers()
 	if err != nil {
 		return "", err
 	}
-	return correct(s.Records(), key, "what it wrote is in "+s.Upper(key))
+	return correct(ctx, s.Records(), key, "what it wrote is in "+s.Upper(key))
 }
 
 // correct writes a record anew in which one bit rotted. Nothing proves what another says: a word less in it may be a right
 // more.
-func correct[T any](d *record.Dir[T], key, hint string) (string, error) {
+func correct[T any](ctx context.Context, d *record.Dir[T], key, hint string) (string, error) {
 	rec, err := d.Correct(key)
 	if err != nil {
 		return "", errdef.WithHint(err, hint+"; removing "+filepath.Join(d.Path(), key+".json")+" gives it up")
 	}
-	return "the bit that rotted is known: record written anew", d.Put(key, rec)
+	return "the bit that rotted is known: record written anew", rewrite(ctx, d, key, rec)
 }
 
 func ignoreMissing(err error) error {

@@ -5,16 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"strata/internal/atomicfile"
 	"strata/internal/graph"
+	"strata/internal/image"
 )
 
-// Sweep frees what no image, container, cache entry or living process refers to, and gives the bytes freed.
-// Marking and renaming into the trash happen under the exclusive guard; deletion, which may take long, after it.
+// Sweep frees what no image, container, cache entry or living process refers to, and gives the bytes freed. Records are read before
+// the guard is taken, things renamed into the trash under it, and deleted, which may take long, after it.
 func (e *Engine) Sweep(ctx context.Context) (int64, error) {
 	trash := filepath.Join(e.opts.Root, "trash")
 	if err := os.MkdirAll(trash, 0o700); err != nil {
@@ -27,17 +30,44 @@ func (e *Engine) Sweep(ctx context.Context) (int64, error) {
 	if err := e.settle(); err != nil {
 		return 0, err
 	}
+	var found map[string]waste
 	var freed int64
-	err := e.guard.Exclusive(ctx, func() error {
-		have, err := e.inventory(ctx)
-		if err != nil {
-			return fmt.Errorf("sweep: %w", err)
+	err := e.leases.Sweep(ctx, func() (names []string, err error) {
+		if found, err = e.findWaste(ctx); err != nil {
+			return nil, fmt.Errorf("sweep: %w", err)
 		}
-		freed, err = have.discard(trash)
-		return err
+		return slices.Collect(maps.Keys(found)), nil
+	}, func(free []string) error {
+		for _, name := range free {
+			if err := ignoreMissing(found[name].discard(trash)); err != nil {
+				return err
+			}
+			freed += found[name].size
+		}
+		return nil
 	})
 	partial, perr := e.partial.Sweep(partialAge, partialKeep)
 	return freed + partial, errors.Join(err, perr, emptyDir(trash), e.clearTemps(), e.clearDead(ctx), e.stacks.Tidy())
+}
+
+// waste is a thing that nothing refers to.
+type waste struct {
+	size    int64
+	discard func(trash string) error
+}
+
+// findWaste finds, by the names of the sweep, what nothing refers to.
+func (e *Engine) findWaste(ctx context.Context) (map[string]waste, error) {
+	have, err := e.inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := have.waste()
+	if err == nil && len(found) > 0 {
+		// Who took a reference away may not have come to flushing that, and a power cut would bring it back.
+		err = e.settleAll()
+	}
+	return found, err
 }
 
 // What has arrived of layers whose pull was cut off is kept that long, and at most so many bytes of it.
@@ -72,29 +102,24 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// discard moves what nothing needs into the trash, and gives what it takes on the disk.
-func (v *inventory) discard(trash string) (freed int64, err error) {
+// waste is what nothing needs.
+func (v *inventory) waste() (map[string]waste, error) {
 	layers, blobs, err := v.garbage(newGone())
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
+	found := make(map[string]waste, len(layers)+len(blobs))
 	for _, m := range layers {
 		n, err := v.size(m)
-		if err == nil {
-			err = ignoreMissing(v.e.layers.Trash(m.DiffID, trash))
-		}
 		if err != nil {
-			return freed, err
+			return nil, err
 		}
-		freed += n
+		found[image.LayerName(m.DiffID)] = waste{n, func(trash string) error { return v.e.layers.Trash(m.DiffID, trash) }}
 	}
 	for _, b := range blobs {
-		if err := ignoreMissing(v.e.content.Trash(b.Digest, trash)); err != nil {
-			return freed, err
-		}
-		freed += b.Disk
+		found[image.BlobName(b.Digest)] = waste{b.Disk, func(trash string) error { return v.e.content.Trash(b.Digest, trash) }}
 	}
-	return freed, nil
+	return found, nil
 }
 
 // emptyDir deletes what is in the trash, read-only directories of images included.

@@ -105,6 +105,9 @@ func (e *Engine) RemoveTag(ctx context.Context, name string) error {
 	}
 	id, err := e.images.Untag(ctx, name)
 	if err == nil {
+		err = e.settle()
+	}
+	if err == nil {
 		e.emitImage("untag", id.String(), name, nil)
 	}
 	return err

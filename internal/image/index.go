@@ -144,10 +144,22 @@ func (s *Store) PinIndex(ctx context.Context, name string) (Index, bool, error) 
 	if !ok || err != nil {
 		return x, false, err
 	}
-	if err := s.hold(ctx, slices.Sorted(maps.Keys(x.names()))...); err != nil {
-		return x, false, err
+	if x, err = s.pinIndex(ctx, x.Descriptor.Digest); err == nil {
+		return x, true, nil
 	}
-	return s.IndexOf(name) // a sweep may have gone by before the names were held
+	return s.IndexOf(name) // the name was moved meanwhile
+}
+
+// pinIndex reads an index and holds it with all that it consists of.
+func (s *Store) pinIndex(ctx context.Context, d digest.Digest) (Index, error) {
+	x, err := s.Index(d)
+	if err != nil {
+		return x, err
+	}
+	if err := s.hold(ctx, slices.Sorted(maps.Keys(x.names()))...); err != nil {
+		return x, err
+	}
+	return s.Index(d) // a sweep may have gone by before the names were held
 }
 
 // names is all that an index consists of.

@@ -1,8 +1,10 @@
 package image_test
 
 import (
+	"context"
 	"errors"
 	"os"
+	"slices"
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -61,6 +63,15 @@ func TestIndex(t *testing.T) {
 	}
 	if _, ok, err := f.IndexOf("multi:1"); ok || err != nil || reached() {
 		t.Errorf("after a tag: %v %v", ok, err)
+	}
+	// An undo brings it back, kept from a sweep from before it looks whether the index is still there.
+	var held []string
+	f.Hold = func(_ context.Context, names ...string) error {
+		held = append(held, names...)
+		return nil
+	}
+	if _, err := f.Undo(t.Context(), "multi:1"); err != nil || !reached() || !slices.Contains(held, image.BlobName(x.Descriptor.Digest)) || !slices.Contains(held, image.LayerName(other.DiffIDs()[0])) {
+		t.Errorf("after an undo, with %q held: %v", held, err)
 	}
 	for _, name := range []string{"nothing", here.ID.String(), "multi@" + here.ID.String(), "NOT A NAME"} {
 		if _, ok, err := f.IndexOf(name); ok || err != nil {

@@ -55,7 +55,7 @@ func (s *Store) Undo(ctx context.Context, name string) (Tag, error) {
 		return t, fmt.Errorf("tag %q: it has not pointed to anything else before: %w", reference.Familiarize(t.Name), errdef.ErrConflict)
 	}
 	if before.Index != "" {
-		if _, err := s.Index(before.Index); err != nil {
+		if _, err := s.pinIndex(ctx, before.Index); err != nil {
 			before.Index = "" // images for other platforms have gone; the one for this machine may be here
 		}
 	}

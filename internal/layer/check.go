@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"strata/internal/atomicfile"
@@ -186,15 +187,33 @@ func (s *Store) Replace(ctx context.Context, tar io.Reader, id oci.DiffID) (Meta
 	return m, s.replace(ctx, g, m)
 }
 
-// replace publishes the staged layer in the place of the one that is there. What is known of compressed forms stays.
+// replace publishes the staged layer in the place of the one that is there. What is known of compressed forms stays, and what was promised:
+// a layer that a power cut cannot take makes room for another such one only.
 func (s *Store) replace(ctx context.Context, g *staging, m Meta) error {
-	if old, err := readMeta(s.path(m.DiffID, metaName)); err == nil {
-		m.Blobs, m.Created = old.Blobs, old.Created
+	when, err := s.opt.Durable.Get()
+	if err != nil {
+		return err
 	}
-	if err := writeMeta(g.path+"/"+metaName, m, atomicfile.Write); err != nil {
+	write := atomicfile.Write
+	if old, err := readMeta(s.path(m.DiffID, metaName)); err == nil && old.Sealed && when != atomicfile.Never {
+		if err := s.flush(); err != nil {
+			return err
+		}
+		m.Sealed, write = true, atomicfile.WriteDurable
+	}
+	err = s.swap(ctx, g, m.DiffID, func() (bool, error) {
+		if old, err := readMeta(s.path(m.DiffID, metaName)); err == nil {
+			m.Blobs, m.Created = old.Blobs, old.Created
+		}
+		return true, writeMeta(filepath.Join(g.path, metaName), m, write)
+	})
+	if err == nil && m.Sealed {
+		err = atomicfile.SyncDir(s.dir) // before what had the name is deleted
+	}
+	if err != nil {
 		return fmt.Errorf("layer %s: %w", m.DiffID, err)
 	}
-	return s.swap(ctx, g, m.DiffID, func() (bool, error) { return true, nil })
+	return nil
 }
 
 // rawTar is Tar for a layer whose record may be damaged, or not be good in this boot.

@@ -83,38 +83,59 @@ func (s *Store) settle(ctx context.Context, g *staging, m Meta) (Meta, error) {
 	return m, err
 }
 
-// swap puts the staged layer in the place of what has its name, if want says so while no other process does the same. The lock is held
-// for renames only: what had the name may be a tree of many files, and is deleted afterwards.
+// swap puts the staged layer in the place of what has its name, if want says so while no other process does the same, nor writes the record
+// of what has the name: it would end up in the new layer. What had the name may be a tree of many files, and is deleted later, as the
+// staged layer is discarded.
 func (s *Store) swap(ctx context.Context, g *staging, id oci.DiffID, want func() (bool, error)) error {
-	lock, err := atomicfile.LockExclusive(ctx, filepath.Join(s.dir, ".lock"))
+	for {
+		lock, err := atomicfile.LockExclusive(ctx, s.path(id, lockName))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // that nothing has the name any more
+			return fmt.Errorf("layer %s: %w", id, err)
+		}
+		swapped, err := want()
+		if swapped && err == nil {
+			err = s.exchange(g, id)
+		}
+		if lock != nil {
+			err = errors.Join(err, lock.Unlock())
+		} else if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+			continue // somebody gave it to another layer just now
+		}
+		if err != nil || !swapped {
+			return err
+		}
+		return s.published(ctx, id)
+	}
+}
+
+// exchange gives the staged layer its name, and the staging what has it now: at one moment, since who is killed between two would leave
+// the store without a layer that it had.
+func (s *Store) exchange(g *staging, id oci.DiffID) error {
+	err := unix.Renameat2(unix.AT_FDCWD, g.path, unix.AT_FDCWD, s.path(id), unix.RENAME_EXCHANGE)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		if err = unix.Rename(g.path, s.path(id)); err == nil {
+			g.path = ""
+		}
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.ENOTSUP):
+		err = s.exchangeByTwo(g, id) // on some network file systems
+	}
 	if err != nil {
 		return fmt.Errorf("layer %s: %w", id, err)
 	}
-	lost, swapped := &staging{}, false
-	if swapped, err = want(); swapped {
-		lost, err = s.exchange(g, id)
-	}
-	err = errors.Join(err, lock.Unlock())
-	lost.discard()
-	if err != nil || !swapped {
-		return err
-	}
-	return s.published(ctx, id)
+	return nil
 }
 
-// exchange renames what has the layer's name aside, and the staged layer to it.
-func (s *Store) exchange(g *staging, id oci.DiffID) (lost *staging, err error) {
-	if lost, err = s.stage(); err != nil {
-		return &staging{}, err
-	}
-	if err := moveAside(s.path(id), lost.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return lost, fmt.Errorf("layer %s: %w", id, err)
+func (s *Store) exchangeByTwo(g *staging, id oci.DiffID) error {
+	aside, err := moveAside(s.path(id), filepath.Dir(g.path))
+	if err != nil {
+		return err
 	}
 	if err := os.Rename(g.path, s.path(id)); err != nil {
-		return lost, fmt.Errorf("layer %s: %w", id, err)
+		return errors.Join(err, os.Rename(aside, s.path(id)))
 	}
-	g.path = ""
-	return lost, nil
+	g.path = aside
+	return nil
 }
 
 // removeAll is os.RemoveAll that also removes what directories without write permission hold, for who is not root.

@@ -20,6 +20,8 @@ func (s *Store) Sync(ctx context.Context) error {
 	if when, err := s.opt.Durable.Get(); err != nil || when == atomicfile.Never {
 		return err
 	}
+	s.sealing.Lock() // what another goroutine is just flushing is not on the disk yet
+	defer s.sealing.Unlock()
 	s.mu.Lock()
 	todo := s.unsealed
 	s.unsealed = map[oci.DiffID]bool{}
@@ -37,8 +39,8 @@ func (s *Store) seal(ctx context.Context, todo map[oci.DiffID]bool) error {
 	few := true // files: no layer is a directory of many
 	for id := range todo {
 		m, err := s.stat(id)
-		if m.Sealed || errors.Is(err, errdef.ErrNotFound) {
-			delete(todo, id) // another process has done it, or has removed it
+		if errors.Is(err, errdef.ErrNotFound) {
+			delete(todo, id) // another process has removed it
 			continue
 		}
 		few = few && m.Form == formTar
@@ -54,7 +56,12 @@ func (s *Store) seal(ctx context.Context, todo map[oci.DiffID]bool) error {
 		return err
 	}
 	for id := range todo {
-		err := s.update(ctx, id, func(m *Meta) bool { m.Sealed = true; return true })
+		// What another process has sealed meanwhile may not be on the disk yet: the flush below is for that, too.
+		err := s.update(ctx, id, func(m *Meta) bool {
+			sealed := m.Sealed
+			m.Sealed = true
+			return !sealed
+		})
 		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 			return err
 		}

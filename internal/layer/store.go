@@ -62,6 +62,7 @@ type Store struct {
 	opt  Options
 	boot func() (string, error)
 
+	sealing  sync.Mutex // held by who flushes
 	mu       sync.Mutex
 	unsealed map[oci.DiffID]bool // written, or handed out while unsealed
 	records  memo
@@ -120,11 +121,8 @@ func (s *Store) stat(id oci.DiffID) (Meta, error) {
 		return Meta{}, err
 	}
 	m, err := s.records.read(id, s.path(id, metaName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Meta{}, fmt.Errorf("layer %s: %w", id, errdef.ErrNotFound)
-	}
 	if err != nil {
-		return Meta{}, fmt.Errorf("layer %s: %w", id, err)
+		return Meta{}, recordError(id, err)
 	}
 	if m.DiffID != id {
 		return Meta{}, fmt.Errorf("layer %s: its record is of %s: %w", id, m.DiffID, errdef.ErrCorrupt)
@@ -175,13 +173,14 @@ func (s *Store) AddBlob(ctx context.Context, id oci.DiffID, b Blob) error {
 
 // update changes the layer's record under its lock, as change says whether it did. The record of a sealed layer goes to the disk before it
 // takes the old one's place: a file system may keep the new name and lose the bytes in a power cut, and the layer was promised.
+// errdef.ErrNotFound when the layer is collected meanwhile.
 func (s *Store) update(ctx context.Context, id oci.DiffID, change func(*Meta) bool) error {
 	if _, err := s.stat(id); err != nil {
 		return err
 	}
 	lock, err := atomicfile.LockExclusive(ctx, s.path(id, lockName))
 	if err != nil {
-		return fmt.Errorf("layer %s: %w", id, err)
+		return recordError(id, err)
 	}
 	defer lock.Unlock()
 	m, err := s.stat(id)
@@ -198,7 +197,15 @@ func (s *Store) update(ctx context.Context, id oci.DiffID, change func(*Meta) bo
 	if !change(&m) {
 		return nil
 	}
-	if err := writeMeta(s.path(id, metaName), m, write); err != nil {
+	return recordError(id, writeMeta(s.path(id, metaName), m, write))
+}
+
+// recordError is what became of a layer's record: a directory that is gone was the layer's.
+func recordError(id oci.DiffID, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errdef.ErrNotFound
+	}
+	if err != nil {
 		return fmt.Errorf("layer %s: %w", id, err)
 	}
 	return nil
@@ -257,7 +264,7 @@ func (s *Store) Trash(id oci.DiffID, trash string) error {
 	if _, err := oci.ParseDiffID(string(id)); err != nil {
 		return err
 	}
-	err := moveAside(s.path(id), trash)
+	_, err := moveAside(s.path(id), trash)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("layer %s: %w", id, errdef.ErrNotFound)
 	}
@@ -270,17 +277,17 @@ func (s *Store) Trash(id oci.DiffID, trash string) error {
 	return nil
 }
 
-// moveAside renames path into the directory dir under a name that nothing has there.
-func moveAside(path, dir string) error {
-	free, err := os.MkdirTemp(dir, "layer-*")
+// moveAside renames path into the directory dir under a name that nothing has there, and gives that.
+func moveAside(path, dir string) (aside string, err error) {
+	aside, err = os.MkdirTemp(dir, "layer-*")
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := unix.Rename(path, free); err != nil { // which os.Rename would not: it replaces the empty directory
-		os.Remove(free)
-		return err
+	if err := unix.Rename(path, aside); err != nil { // which os.Rename would not: it replaces the empty directory
+		os.Remove(aside)
+		return "", err
 	}
-	return nil
+	return aside, nil
 }
 
 func (s *Store) path(id oci.DiffID, elem ...string) string {

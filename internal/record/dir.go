@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,7 @@ type Dir[T any] struct {
 	path    string
 	noun    string
 	policy  atomicfile.Policy
+	syncing sync.Mutex  // held by who flushes
 	deleted atomic.Bool // since the last Sync
 }
 
@@ -45,13 +47,24 @@ func (d *Dir[T]) Durable(policy atomicfile.Policy) { d.policy = policy }
 
 // Sync returns when the records that this Dir deleted are gone for good.
 func (d *Dir[T]) Sync() error {
+	d.syncing.Lock() // what another goroutine is just flushing is not on the disk yet
+	defer d.syncing.Unlock()
 	if !d.deleted.Swap(false) {
 		return nil
 	}
+	return d.SyncAll()
+}
+
+// SyncAll returns when the records that whoever deleted are gone for good.
+func (d *Dir[T]) SyncAll() error {
 	if when, err := d.policy.Get(); err != nil || when == atomicfile.Never {
 		return err
 	}
-	return atomicfile.SyncDir(d.path)
+	err := atomicfile.SyncDir(d.path)
+	if err != nil {
+		d.deleted.Store(true)
+	}
+	return err
 }
 
 // Get returns the record of key, errdef.ErrNotFound without one, errdef.ErrCorrupt when it cannot be read.

@@ -7,8 +7,9 @@
 // are made or swept. The rule that both sides keep:
 //
 //   - Hold a name in a lease first, look whether the thing exists after. [Lease.Hold] takes the guard shared.
-//   - The sweep takes the guard exclusively, reads records and live leases as roots, and renames what is left into the
+//   - The sweep reads records as roots, then takes the guard exclusively, reads leases, and renames what is in neither into the
 //     trash. So a thing that was seen after Hold stays until the lease ends; by then a record refers to it or nobody does.
+//   - The records may have been read before that one was there: leases that end meanwhile are read too ([Leases.Sweep]).
 //
 // This package must never know what its records mean.
 package record

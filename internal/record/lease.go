@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,7 +15,7 @@ import (
 	"strata/internal/errdef"
 )
 
-// Guard is the store's gc.lock: shared by those who make references, for microseconds; exclusive for the sweep.
+// Guard is the store's gc.lock: shared by those who make references, for microseconds; exclusive for the sweep's last look and its renames.
 type Guard struct{ path string }
 
 // NewGuard is the guard whose lock file is path.
@@ -124,16 +125,18 @@ func (l *Lease) TempDir() (string, error) {
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
-// Release ends the lease and removes its temporary directory.
+// Release ends the lease and removes its temporary directory. While a sweep is under way its file stays, for the sweep to find and remove:
+// what refers to these names may be younger than the sweep's look at the records.
 func (l *Lease) Release() error {
 	err := os.RemoveAll(l.path + tmpSuffix)
-	if e := os.Remove(l.path); err == nil {
-		err = e
+	idle, busy := atomicfile.TryShared(l.leases.sweepLock())
+	if !errors.Is(busy, errdef.ErrConflict) {
+		err = errors.Join(err, busy, os.Remove(l.path))
 	}
-	if e := l.lock.Unlock(); err == nil {
-		err = e
+	if busy == nil {
+		err = errors.Join(err, idle.Unlock())
 	}
-	return err
+	return errors.Join(err, l.lock.Unlock())
 }
 
 // Busy reports whether any process holds a lease.
@@ -174,41 +177,89 @@ func (l *Leases) Holds(name string) (bool, error) {
 	return false, nil
 }
 
-// Live returns the names in the leases of living processes, and removes the leases of the dead with what they left.
-// The sweep calls it under the exclusive guard.
+// Live returns the names in the leases of living processes.
 func (l *Leases) Live() (map[string]bool, error) {
-	entries, err := os.ReadDir(l.dir)
-	if err != nil {
-		return nil, err
-	}
 	live := map[string]bool{}
+	err := l.each(func(path string) error {
+		if l.Alive(filepath.Base(path)) {
+			return readNames(path, live)
+		}
+		return nil
+	})
+	return live, err
+}
+
+// each calls fn with the file of each lease.
+func (l *Leases) each(fn func(path string) error) error {
+	entries, err := os.ReadDir(l.dir)
 	for _, e := range entries {
-		path := filepath.Join(l.dir, e.Name())
-		if e.IsDir() {
+		if err == nil && !e.IsDir() {
+			err = fn(filepath.Join(l.dir, e.Name()))
+		}
+	}
+	return err
+}
+
+// readNames adds the names in a lease's file to names.
+func readNames(path string, names map[string]bool) error {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for name := range strings.Lines(string(raw)) {
+		names[strings.TrimSpace(name)] = true
+	}
+	return err
+}
+
+// Sweep finds what nothing refers to and discards it. find reads the records, which takes long, while references are made as ever, and gives
+// the names of what none refers to. discard then gets those of them that are in no lease either, while no reference is made. In a lease
+// they are, too, whose process made a reference behind find's back and ended. The leases of the dead go, with what they left.
+func (l *Leases) Sweep(ctx context.Context, find func() (names []string, err error), discard func(free []string) error) error {
+	lock, err := atomicfile.LockExclusive(ctx, l.sweepLock())
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if err := l.bury(); err != nil { // what these referred to find sees
+		return err
+	}
+	found, err := find()
+	if err == nil && len(found) > 0 {
+		err = l.guard.Exclusive(ctx, func() error {
+			held := map[string]bool{}
+			if err := l.each(func(path string) error { return readNames(path, held) }); err != nil {
+				return err
+			}
+			return discard(slices.DeleteFunc(found, func(name string) bool { return held[name] }))
+		})
+	}
+	return errors.Join(err, l.bury())
+}
+
+// sweepLock is held exclusively by a sweep from its first look at a record on. It is a thing that is there: a sweep makes room on full disks.
+func (l *Leases) sweepLock() string { return l.dir }
+
+// bury removes the leases of the dead with what they left.
+func (l *Leases) bury() error {
+	err := l.each(func(path string) error {
+		lock, err := atomicfile.TryExclusive(path)
+		if errors.Is(err, errdef.ErrConflict) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.RemoveAll(path+tmpSuffix), os.Remove(path), lock.Unlock())
+	})
+	entries, lerr := os.ReadDir(l.dir)
+	for _, e := range entries {
+		if path := filepath.Join(l.dir, e.Name()); e.IsDir() {
 			// Its lease is gone: left by a process that died between the two removals.
 			if _, err := os.Stat(strings.TrimSuffix(path, tmpSuffix)); errors.Is(err, fs.ErrNotExist) {
 				os.RemoveAll(path)
 			}
-			continue
-		}
-		lock, err := atomicfile.TryExclusive(path)
-		if err == nil {
-			dead := &Lease{leases: l, lock: lock, path: path}
-			if err := dead.Release(); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if !errors.Is(err, errdef.ErrConflict) {
-			return nil, err
-		}
-		raw, err := os.ReadFile(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		for name := range strings.Lines(string(raw)) {
-			live[strings.TrimSpace(name)] = true
 		}
 	}
-	return live, nil
+	return errors.Join(err, lerr)
 }

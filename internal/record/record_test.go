@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -114,6 +115,57 @@ func TestLeaseLivesAsLongAsItsHolder(t *testing.T) {
 	os.WriteFile(dead, []byte("layer:z\n"), 0o600)
 	if live, _ := leases.Live(); live["layer:z"] {
 		t.Error("a dead process's lease counts")
+	}
+	if err := leases.Sweep(t.Context(), func() ([]string, error) { return nil, nil }, nil); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(root, "leases")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestSweepTakesWhatNobodyHas: a sweep that looks at records while others go on leaves them what they have named by the time it takes
+// something, and what those had named that ended since it began to look: a record of theirs may be younger than the look.
+func TestSweepTakesWhatNobodyHas(t *testing.T) {
+	root := t.TempDir()
+	leases, err := record.OpenLeases(filepath.Join(root, "leases"), record.NewGuard(filepath.Join(root, "gc.lock")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold := func(name string) *record.Lease {
+		l, err := leases.Acquire()
+		if err == nil {
+			err = l.Hold(t.Context(), name)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	before, ended := hold("before"), hold("ended")
+	if err := hold("long over").Release(); err != nil {
+		t.Fatal(err)
+	}
+	var during *record.Lease
+	var took []string
+	err = leases.Sweep(t.Context(), func() ([]string, error) {
+		during = hold("during")
+		if err := errors.Join(ended.Release(), hold("short").Release()); err != nil {
+			t.Error(err)
+		}
+		return []string{"before", "ended", "during", "short", "long over", "nobody's"}, nil
+	}, func(free []string) error {
+		took = free
+		return nil
+	})
+	if want := []string{"long over", "nobody's"}; err != nil || !slices.Equal(took, want) {
+		t.Errorf("it took %q, want %q: %v", took, want, err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(root, "leases")); len(left) != 2 {
+		t.Errorf("two live: %v", left)
+	}
+	if err := errors.Join(before.Release(), during.Release()); err != nil {
+		t.Error(err)
 	}
 	if left, _ := os.ReadDir(filepath.Join(root, "leases")); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
