@@ -318,7 +318,10 @@ func lastWins(mounts []specs.Mount) []specs.Mount {
 	return kept
 }
 
-// makeStubs makes the mount points that the image lacks, so that they are known and a commit leaves them out. Those
+// containerMark is the empty file by which programs tell that they run in a container: docker's.
+const containerMark = "/.dockerenv"
+
+// makeStubs makes the mount points that the image lacks, and the mark, so that they are known and a commit leaves them out. Those
 // below another mount are in that one's file system and not in the container's layer.
 func makeStubs(rec *Record, root *rootfs.Root, mounts []specs.Mount) error {
 	var stubs []rootfs.Stub
@@ -336,6 +339,7 @@ func makeStubs(rec *Record, root *rootfs.Root, mounts []specs.Mount) error {
 		}
 		stubs = append(stubs, rootfs.Stub{Path: m.Destination, Dir: dir})
 	}
+	stubs = append(stubs, rootfs.Stub{Path: containerMark})
 	made, err := root.Stubs(stubs)
 	for _, p := range made {
 		if !slices.Contains(rec.Stubs, p) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -96,6 +97,9 @@ func (s *Store) sharedMemory(spec *specs.Spec, rec Record) error {
 		// The machine's message queues belong to its IPC namespace, too.
 		if q := slices.IndexFunc(spec.Mounts, func(m specs.Mount) bool { return m.Type == "mqueue" }); q >= 0 {
 			spec.Mounts[q] = specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: shm.Options}
+			if _, err := os.Stat("/dev/mqueue"); errors.Is(err, fs.ErrNotExist) { // nor does the machine show them
+				spec.Mounts = slices.Delete(spec.Mounts, q, q+1)
+			}
 		}
 	case mode == "none":
 		spec.Mounts = slices.Delete(spec.Mounts, at, at+1)

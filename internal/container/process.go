@@ -106,7 +106,7 @@ func killLeftover(ctx context.Context, st State) error {
 func ParseSignal(s string) (unix.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
 		if n < 1 || n > 64 {
-			return 0, fmt.Errorf("signal %q: %w", s, errdef.ErrInvalid)
+			return 0, &wordedError{"invalid signal: " + s, errdef.ErrInvalid}
 		}
 		return unix.Signal(n), nil
 	}
@@ -128,5 +128,5 @@ func ParseSignal(s string) (unix.Signal, error) {
 	if sig := start + sign*n; start != 0 && err == nil && sig >= rtmin && sig <= rtmax {
 		return unix.Signal(sig), nil
 	}
-	return 0, fmt.Errorf("signal %q: %w", s, errdef.ErrInvalid)
+	return 0, &wordedError{"invalid signal: " + s, errdef.ErrInvalid}
 }
