@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,6 +55,9 @@ func Main(args []string) int {
 	}
 	root := a.root(filepath.Base(args[0]), words)
 	root.SetArgs(words)
+	if len(words) > 0 && strings.HasPrefix(words[0], completionWord) {
+		a.completing(root)
+	}
 	return a.exitCode(ctx, root.ExecuteContext(ctx))
 }
 

@@ -90,9 +90,12 @@ func (a *app) addVerbs(root *cobra.Command, args []string) {
 	}
 }
 
+// completionWord begins the hidden commands by which a shell asks what may be typed next.
+const completionWord = "__complete"
+
 // wantsAll reports whether the first word asks for a list of verbs, or for completion, which needs them all.
 func wantsAll(word string) bool {
-	return word == "help" || word == "completion" || word == "-h" || word == "--help" || strings.HasPrefix(word, "__complete")
+	return word == "help" || word == "completion" || word == "-h" || word == "--help" || strings.HasPrefix(word, completionWord)
 }
 
 func (a *app) imageGroup() *cobra.Command {
