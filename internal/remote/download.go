@@ -18,6 +18,8 @@ const (
 	smallestPart = 1 << 20
 	// shares is how many parts what is left is cut into at least, until parts are smallest: so the last ones end together.
 	shares = 32
+	// turn is how long such a part takes.
+	turn = 500 * time.Millisecond
 )
 
 // Spool is where the bytes of one blob stay that have arrived, in any order, and which of them have. It outlives a process
@@ -277,8 +279,8 @@ func (d *download) plan() *part {
 		}
 		if !d.whole {
 			end = min(end, start+d.portion(start))
-			if !d.near(end) && start > d.at {
-				d.wakeAt(end)
+			if !d.near(start + smallestPart) {
+				d.wakeAt(start + smallestPart)
 				return nil
 			}
 		}
@@ -290,12 +292,12 @@ func (d *download) plan() *part {
 	return nil
 }
 
-// portion is how many bytes the part that begins at start should have. Those that wait in memory for their turn are short where
-// a connection is slow, so that the first of them does not hold up the others for long.
+// portion is how many bytes the part that begins at start should have. One that others may have to wait for in memory has what its
+// connection brings in a turn.
 func (d *download) portion(start int64) int64 {
 	most := min(largestPart, (d.size-start)/shares)
 	if d.ahead != nil {
-		most = min(most, d.ahead()/2/int64(max(d.workers, 1)), int64(d.usual(nil, time.Now())))
+		most = int64(d.usual(nil, time.Now()) * turn.Seconds())
 	}
 	return max(d.least, most&^(smallestPart-1))
 }

@@ -150,8 +150,8 @@ func (d *download) fetch(ctx context.Context, p *part) error {
 	return nil
 }
 
-// follow waits until the reader is near a part's next bytes, without the slot. Only whole blobs get there: other parts begin
-// when there is room for them.
+// follow waits until the reader is near a part's next bytes, without the slot. It gives way to a part that comes before where
+// every connection has another one.
 func (d *download) follow(ctx context.Context, p *part, release func()) (func(), error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -166,7 +166,7 @@ func (d *download) follow(ctx context.Context, p *part, release func()) (func(),
 		switch {
 		case ctx.Err() != nil:
 			return func() {}, context.Cause(ctx)
-		case d.workers == 1 && d.left(p):
+		case d.left(p):
 			return func() {}, errLate
 		}
 		d.wakeAt(p.pos + smallestPart)
@@ -181,9 +181,16 @@ func (d *download) follow(ctx context.Context, p *part, release func()) (func(),
 	return release, nil
 }
 
-// left reports whether nobody fetches a part before p that is not there. It is called with the lock held.
+// left reports whether a part before p is not there, and all are busy with others. It is called with the lock held.
 func (d *download) left(p *part) bool {
-	return slices.ContainsFunc(d.parts, func(q *part) bool { return q.start < p.start && q.pos < q.end && !q.busy })
+	busy, left := 0, false
+	for _, q := range d.parts {
+		if q.busy {
+			busy++
+		}
+		left = left || !q.busy && q.start < p.start && q.pos < q.end
+	}
+	return left && busy == d.workers
 }
 
 // opened starts the clock of a part whose answer has come. A server that knows no ranges sends everything: what is not
@@ -204,7 +211,6 @@ func (d *download) broke(ctx context.Context, p *part, err error) {
 	if errors.Is(context.Cause(ctx), errSlow) || errors.Is(err, errLate) {
 		return // the next connection goes on
 	}
-	d.space.Broadcast() // somebody may have to give way to this part
 	var own *localError
 	if errors.As(err, &own) || !errors.Is(err, errdef.ErrUnavailable) {
 		d.fail(err)
