@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -303,15 +304,16 @@ func (a *app) logs() *cobra.Command {
 	return cmd
 }
 
+// tailLines reads --tail; -1 is all lines, as is any negative number for docker.
 func tailLines(s string) (int, error) {
 	if s == "all" {
 		return -1, nil
 	}
-	var n int
-	if _, err := fmt.Sscanf(s, "%d", &n); err != nil || n < 0 {
+	n, err := strconv.Atoi(s)
+	if err != nil {
 		return 0, usagef("--tail %q: want a number of lines, or all", s)
 	}
-	return n, nil
+	return max(n, -1), nil
 }
 
 // moment reads docker's times: an age, seconds since 1970, or a date.

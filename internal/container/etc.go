@@ -105,15 +105,17 @@ func machineAddress(addr string, endpoints []network.Endpoint) string {
 	return "127.0.0.1"
 }
 
-// resolvers is the container's /etc/resolv.conf: what the user said, else this machine's. Where names of networks are known, or this
+// resolvers is the container's /etc/resolv.conf: what the user said, else this machine's, and without a network nothing else. Where names of networks are known, or this
 // machine has servers at its loopback only, its supervisor is asked.
 func resolvers(rec Record, n nets) string {
 	h := rec.Host
-	if h.Network == network.None {
-		return ""
+	var c resolvConf
+	if h.Network != network.None {
+		c = parseResolv(hostFile("/etc/resolv.conf"))
 	}
-	c := parseResolv(hostFile("/etc/resolv.conf"))
 	switch {
+	case h.Network == network.None:
+		c.servers = h.DNS
 	case n.resolve:
 		c.servers = []string{network.ResolverAddr}
 	case len(h.DNS) > 0:
