@@ -251,7 +251,7 @@ func (f containerFilter) match(rec container.Record) bool {
 func matchOne(rec container.Record, key, value string) bool {
 	switch key {
 	case "name":
-		return strings.Contains(rec.Name, strings.TrimPrefix(value, "/"))
+		return engine.NameMatches(value, rec.Name) || engine.NameMatches(value, "/"+rec.Name) // the name that docker has inside
 	case "id":
 		return strings.HasPrefix(rec.ID, value)
 	case "status":

@@ -135,7 +135,7 @@ func (f volumeFilter) match(v container.VolumeUsage) bool {
 			has := there && (!exact || got == want)
 			switch key {
 			case "name":
-				some = some || strings.Contains(v.Name, value)
+				some = some || engine.NameMatches(value, v.Name)
 			case "driver":
 				some = some || value == "local"
 			case "dangling":

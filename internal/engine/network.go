@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -149,13 +150,22 @@ func (f NetworkFilter) Match(n network.Network, members int) bool {
 	}
 	return any("driver", func(v string) bool { return v == n.Driver }) &&
 		any("id", func(v string) bool { return strings.HasPrefix(n.ID, v) }) &&
-		any("name", func(v string) bool { return strings.Contains(n.Name, v) }) &&
+		any("name", func(v string) bool { return NameMatches(v, n.Name) }) &&
 		any("scope", func(v string) bool { return v == "local" }) &&
 		any("type", func(v string) bool { return v == "builtin" == n.Builtin() }) &&
 		any("dangling", func(v string) bool { return (v == "true" || v == "1") == (members == 0 && !n.Builtin()) }) &&
 		any("until", func(v string) bool { return olderThan(n.Created, v) }) &&
 		!slices.ContainsFunc(f["label"], func(v string) bool { return !hasLabel(v) }) &&
 		!slices.ContainsFunc(f["label!"], hasLabel)
+}
+
+// NameMatches is docker's filter by name: a regular expression is found in the name. What is no regular expression is found nowhere.
+func NameMatches(expr, name string) bool {
+	if !strings.ContainsAny(expr, `\.+*?()|[]{}^$`) {
+		return strings.Contains(name, expr)
+	}
+	found, err := regexp.MatchString(expr, name)
+	return err == nil && found
 }
 
 // olderThan reports whether t lies before a moment that is written as an age or a date.
