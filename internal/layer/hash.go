@@ -51,7 +51,7 @@ func newTee(ctx context.Context, src io.Reader) *tee {
 		hash: sha256.New(),
 	}
 	for range ringSize {
-		t.free <- &chunk{data: make([]byte, chunkSize)}
+		t.free <- &chunk{}
 	}
 	t.wg.Go(func() { t.pump(ctx, src) })
 	t.wg.Go(func() {
@@ -73,6 +73,9 @@ func (t *tee) pump(ctx context.Context, src io.Reader) {
 		case c = <-t.free:
 		case <-t.stop:
 			return
+		}
+		if c.data == nil { // few layers are long enough to need all
+			c.data = make([]byte, chunkSize)
 		}
 		n := 0
 		c.data, c.err = c.data[:chunkSize], ctx.Err()

@@ -2,6 +2,7 @@ package layer_test
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -122,5 +123,41 @@ func TestSyncWaitsForSync(t *testing.T) {
 	}
 	if err := errors.Join(<-ended, <-ended); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSyncOfMany: however many layers are flushed together, each is good after another boot.
+func TestSyncOfMany(t *testing.T) {
+	o := tarForm()
+	o.BootIDPath = filepath.Join(t.TempDir(), "boot_id")
+	if err := os.WriteFile(o.BootIDPath, []byte("one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, root := open(t, o)
+	for n := range 40 {
+		raw := archive(t, entry(tar.TypeReg, "f", fmt.Sprint(n)))
+		if _, err := s.Ingest(t.Context(), bytes.NewReader(raw), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(o.BootIDPath, []byte("two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := layer.Open(filepath.Join(root, "layers"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := 0
+	err = s.Walk(func(m layer.Meta) error {
+		if _, err := s.Stat(m.DiffID); err == nil && m.Sealed {
+			good++
+		}
+		return nil
+	})
+	if err != nil || good != 40 {
+		t.Errorf("%d of 40 layers are good: %v", good, err)
 	}
 }

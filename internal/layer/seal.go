@@ -35,8 +35,11 @@ func (s *Store) Sync(ctx context.Context) error {
 	return nil
 }
 
+// fewLayers is how many layers in tar form are flushed file by file; above, one flush of the whole file system is cheaper.
+const fewLayers = 32
+
 func (s *Store) seal(ctx context.Context, todo map[oci.DiffID]bool) error {
-	few := true // files: no layer is a directory of many
+	few := len(todo) <= fewLayers // files: no layer is a directory of many
 	for id := range todo {
 		m, err := s.stat(id)
 		if errors.Is(err, errdef.ErrNotFound) {
@@ -48,11 +51,11 @@ func (s *Store) seal(ctx context.Context, todo map[oci.DiffID]bool) error {
 	if len(todo) == 0 {
 		return nil
 	}
-	flush := s.flush
+	flush := func(...string) error { return s.flush() }
 	if few {
-		flush = func() error { return s.flushEach(todo) }
+		flush = func(names ...string) error { return s.flushEach(todo, names) }
 	}
-	if err := flush(); err != nil {
+	if err := flush(tarName, indexName, sumsName, metaName); err != nil {
 		return err
 	}
 	for id := range todo {
@@ -66,7 +69,7 @@ func (s *Store) seal(ctx context.Context, todo map[oci.DiffID]bool) error {
 			return err
 		}
 	}
-	return flush()
+	return flush(metaName)
 }
 
 // published notes a layer that was just given its name, and seals it where each is to be flushed at once.

@@ -114,21 +114,14 @@ func (s *Store) verifyIndex(id oci.DiffID) error {
 	return nil
 }
 
-// flushEach writes the files of layers that are kept as tars to the disk, and their names: not what else is on its way
+// flushEach writes some files of layers that are kept as tars to the disk, and their names: not what else is on its way
 // there, which on a busy machine may be much.
-func (s *Store) flushEach(layers map[oci.DiffID]bool) error {
+func (s *Store) flushEach(layers map[oci.DiffID]bool, files []string) error {
 	for id := range layers {
-		entries, err := os.ReadDir(s.path(id))
-		for _, e := range entries {
-			if err == nil {
-				err = syncFile(s.path(id, e.Name()))
+		for _, name := range append(files, ".") {
+			if err := syncFile(s.path(id, name)); err != nil && !errors.Is(err, fs.ErrNotExist) { // collected meanwhile, or it has none
+				return fmt.Errorf("layer %s: flush: %w", id, err)
 			}
-		}
-		if err == nil {
-			err = syncFile(s.path(id))
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // collected meanwhile
-			return fmt.Errorf("layer %s: flush: %w", id, err)
 		}
 	}
 	if err := syncFile(s.dir); err != nil {
