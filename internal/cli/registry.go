@@ -91,7 +91,7 @@ func (a *app) pull() *cobra.Command {
 					return err
 				}
 				a.capImages(cmd.Context(), e)
-				return a.printPulled(pulled, quiet)
+				return a.printPulled(pulled, o.Platform, quiet)
 			})
 		},
 	}
@@ -103,11 +103,15 @@ func (a *app) pull() *cobra.Command {
 }
 
 // printPulled says what came, in docker's lines.
-func (a *app) printPulled(pulled []engine.Pulled, quiet bool) error {
+func (a *app) printPulled(pulled []engine.Pulled, asked oci.Platform, quiet bool) error {
 	for _, p := range pulled {
 		if quiet {
 			fmt.Fprintln(a.out, p.Name)
 			continue
+		}
+		if c := p.Image.Config; asked.OS != "" && !oci.Runs(asked, c) { // the name stands for one image, whatever was asked for
+			fmt.Fprintf(a.err, "WARNING: image with reference %s was found but does not match the specified platform: wanted %s, actual: %s\n",
+				reference.Familiarize(p.Name), oci.Format(asked), oci.Format(oci.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}))
 		}
 		status := "Image is up to date for "
 		if p.Fresh {

@@ -53,10 +53,27 @@ func (c Carrier) Copy(ctx context.Context, from, to Place, o ImageCopyOptions) (
 	to = to.after(from)
 	res, err := c.copy(ctx, from, to, o)
 	if err != nil {
+		if from.Kind == KindRegistry {
+			err = c.missing(ctx, from.ref, err, func(name string) string { return fmt.Sprintf("image copy %s %s", name, to) })
+		}
 		return res, fmt.Errorf("copy %s to %s: %w", from, to, err)
+	}
+	if to.Kind == KindRegistry && to.ref.Tag == "" {
+		to.ref = to.ref.WithDigest(res.Digest)
 	}
 	res.Name = to.String()
 	return res, nil
+}
+
+// missing explains an error where the registry does not have what is to be copied.
+func (c Carrier) missing(ctx context.Context, ref reference.Ref, cause error, example func(name string) string) error {
+	if !errors.Is(cause, errdef.ErrNotFound) {
+		return cause
+	}
+	if _, err := c.Client.Head(ctx, ref.Latest()); errors.Is(err, errdef.ErrNotFound) {
+		return notThere(ctx, c.Client, ref.Latest(), err, example)
+	}
+	return cause
 }
 
 func (c Carrier) copy(ctx context.Context, from, to Place, o ImageCopyOptions) (Copied, error) {
@@ -86,7 +103,7 @@ func (c Carrier) copy(ctx context.Context, from, to Place, o ImageCopyOptions) (
 
 // ship copies between two places that are no store.
 func (c Carrier) ship(ctx context.Context, src ship.Source, dst ship.Target, from, to Place, o ImageCopyOptions) (Copied, error) {
-	so := ship.Options{Referrers: !o.NoReferrers && to.holdsReferrers(), Serial: to.isTar(), Sink: c.Sink}
+	so := ship.Options{Referrers: !o.NoReferrers && to.holdsReferrers(), Serial: to.isTar(), Digest: to.ref.Digest, Sink: c.Sink}
 	switch {
 	case o.Platform.OS != "":
 		so.Platform, so.Strict = &o.Platform, true

@@ -59,6 +59,9 @@ func (e *Engine) copyOut(ctx context.Context, from, to Place, o ImageCopyOptions
 		return Copied{}, err
 	}
 	pushed, err := e.pushBuilt(ctx, to.ref, b, PushForm{})
+	if err == nil {
+		err = ship.Same(to.ref.Digest, pushed.Digest)
+	}
 	return Copied{Digest: pushed.Digest}, err
 }
 

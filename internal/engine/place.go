@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"strata/internal/atomicfile"
@@ -108,7 +109,7 @@ func (p Place) after(from Place) Place {
 	switch {
 	case p.Kind != KindRegistry:
 	case from.Kind == KindRegistry && p.ref.Tag == "" && p.ref.Digest == "" && from.ref.Digest != "":
-		p.ref = p.ref.WithDigest(from.ref.Digest)
+		return p // the digest of what is copied, which is not that of an index of which one platform is taken
 	default:
 		p.ref = p.ref.Latest()
 	}
@@ -146,6 +147,9 @@ func (p Place) plain() bool {
 func replaceFile(name string, fn func(w io.Writer) error) error {
 	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
 		return fmt.Errorf("%s is no regular file: %w", name, errdef.ErrInvalid)
+	}
+	if _, err := os.Stat(filepath.Dir(name)); err != nil {
+		return err
 	}
 	return atomicfile.Stream(name, 0o644, fn)
 }

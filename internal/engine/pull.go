@@ -91,7 +91,7 @@ func (e *Engine) pull(ctx context.Context, ref reference.Ref, o PullOptions) (Pu
 		return res, e.capBlobs(ctx)
 	}
 	if errors.Is(err, errdef.ErrNotFound) && !p.resolved {
-		err = e.notThere(ctx, p.ref, err)
+		err = notThere(ctx, p.client, p.ref, err, func(name string) string { return "pull " + name })
 	}
 	return res, fmt.Errorf("pull %s: %w", ref.Familiar(), err)
 }

@@ -103,14 +103,15 @@ const maxNesting = 4
 const shownTags = 12
 
 // notThere explains why a registry did not give ref: a repository that has other tags is told from one that is not there.
-func (e *Engine) notThere(ctx context.Context, ref reference.Ref, cause error) error {
-	tags, err := e.registries().Tags(ctx, ref.Repository(), 1000)
+// example is the command with another name.
+func notThere(ctx context.Context, client *remote.Client, ref reference.Ref, cause error, example func(name string) string) error {
+	tags, err := client.Tags(ctx, ref.Repository(), 1000)
 	if err != nil || len(tags) == 0 || ref.Digest != "" {
 		return errdef.WithHint(fmt.Errorf("pull access denied for %s, repository does not exist or may require 'strata login': %w", ref.FamiliarName(), cause),
 			"check the name; a private repository needs: strata login"+loginHost(ref))
 	}
 	return errdef.WithHint(fmt.Errorf("repository %s has no tag %q: %w", ref.FamiliarName(), ref.Tag, cause),
-		fmt.Sprintf("its tags: %s; for example: strata pull %s:%s", someTags(tags), ref.FamiliarName(), newest(tags)))
+		fmt.Sprintf("its tags: %s; for example: strata %s", someTags(tags), example(ref.FamiliarName()+":"+newest(tags))))
 }
 
 // loginHost is what follows "strata login" for ref's registry.

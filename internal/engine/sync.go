@@ -49,7 +49,8 @@ func (c Carrier) SyncRegistries(ctx context.Context, list io.Reader, o SyncOptio
 	var failed []error
 	for _, s := range all {
 		if s.from.String() == s.to.String() {
-			return fmt.Errorf("image %s: it is not said where to: %w", s.from.Familiar(), errdef.ErrInvalid)
+			return errdef.WithHint(fmt.Errorf("image %s: it is not said where to: %w", s.from.Familiar(), errdef.ErrInvalid),
+				"write the destination behind it, or give all to one registry: --to HOST[/PATH]")
 		}
 		err := c.syncOne(ctx, ship.NewRepository(c.Client, s.from), s, o)
 		if ctx.Err() != nil {
@@ -76,6 +77,9 @@ func (c Carrier) syncTo(ctx context.Context, from ship.Source, to ship.Target, s
 	}
 	res, err := ship.Copy(ctx, from, to, so)
 	if err != nil {
+		if _, ok := from.(*ship.Repository); ok {
+			err = c.missing(ctx, s.from, err, func(name string) string { return fmt.Sprintf("image copy %s %s", name, s.to.Familiar()) })
+		}
 		return fmt.Errorf("copy %s to %s: %w", s.from.Familiar(), s.to.Familiar(), err)
 	}
 	return o.Done(Copied{Name: s.to.Familiar(), Digest: res.Root.Digest, Referrers: res.Referrers, Sent: res.Sent, Bytes: res.Bytes})

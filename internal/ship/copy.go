@@ -42,11 +42,25 @@ func Copy(ctx context.Context, from Source, to Target, o Options) (Result, error
 	if err != nil {
 		return Result{}, err
 	}
+	if err := Same(o.Digest, root.Descriptor.Digest); err != nil && o.Compression == "" {
+		return Result{}, err
+	}
 	if err := c.acceptable(ctx, root, 0); err != nil {
 		return Result{}, err
 	}
 	c.result.Root, err = c.document(ctx, root, oci.Root, 0)
+	if err == nil {
+		err = Same(o.Digest, c.result.Root.Digest)
+	}
 	return c.result, err
+}
+
+// Same refuses an image that does not have the digest by which its destination is named, if it is.
+func Same(want, got digest.Digest) error {
+	if want == "" || got == want {
+		return nil
+	}
+	return fmt.Errorf("the image has digest %s, and the destination another: %w", got, errdef.ErrInvalid)
 }
 
 // copier is one copy.

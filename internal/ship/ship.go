@@ -47,6 +47,8 @@ type Compressor interface {
 type Options struct {
 	// Platform copies the image for it alone, out of an index; nil copies all.
 	Platform *oci.Platform
+	// Digest that the root must have; "" is any.
+	Digest digest.Digest
 	// Strict refuses a lone image that is for another platform than that.
 	Strict bool
 	// Referrers copies them too, and theirs.
