@@ -14,6 +14,7 @@ import (
 
 	"strata/internal/errdef"
 	"strata/internal/mount"
+	"strata/internal/userns"
 )
 
 // joined is the container whose namespace a mode shares.
@@ -45,6 +46,10 @@ func (s *Store) namespaces(spec *specs.Spec, rec Record) error {
 	if a.UTS == "host" {
 		// The names are the machine's: setting them would rename it.
 		spec.Hostname, spec.Domainname = "", ""
+	}
+	if proc := slices.IndexFunc(spec.Mounts, func(m specs.Mount) bool { return m.Type == "proc" }); a.PID == "host" && proc >= 0 && userns.Active() {
+		// What shows the machine's processes belongs to the machine's namespace: a plain user may show it again, and make none.
+		spec.Mounts[proc] = specs.Mount{Destination: "/proc", Type: "bind", Source: "/proc", Options: append([]string{"rbind", "rprivate"}, spec.Mounts[proc].Options...)}
 	}
 	return s.sharedMemory(spec, rec)
 }

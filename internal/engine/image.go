@@ -52,7 +52,7 @@ func (e *Engine) Resolve(ctx context.Context, name string, pull Pull) (image.Ima
 	}
 	img, err := e.images.Pin(ctx, name)
 	switch {
-	case errors.Is(err, errdef.ErrNotFound) && pull != PullNever:
+	case errors.Is(err, errdef.ErrNotFound) && pull != PullNever && !image.IsID(name):
 		return e.pullMissing(ctx, name, PullOptions{}, err)
 	case errors.Is(err, errdef.ErrNotFound), errors.Is(err, errdef.ErrInvalid):
 		return img, e.elsewhere(name, missing(name, err))

@@ -36,7 +36,7 @@ func (e *Engine) ResolveFor(ctx context.Context, name string, p oci.Platform, pu
 		return img, nil
 	case err == nil:
 		return e.otherPlatform(ctx, name, img, p, pull)
-	case errors.Is(err, errdef.ErrNotFound) && pull != PullNever:
+	case errors.Is(err, errdef.ErrNotFound) && pull != PullNever && !image.IsID(name):
 		return e.pullMissing(ctx, name, o, err)
 	case errors.Is(err, errdef.ErrNotFound), errors.Is(err, errdef.ErrInvalid):
 		return img, e.elsewhere(name, missing(name, err))

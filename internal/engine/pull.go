@@ -47,6 +47,9 @@ type Pulled struct {
 // Pull fetches an image from its registry into the store and names it. Nothing is named unless all of it is whole.
 func (e *Engine) Pull(ctx context.Context, name string, o PullOptions) ([]Pulled, error) {
 	ref, err := reference.Parse(name)
+	if image.IsID(name) {
+		return nil, fmt.Errorf("pull %s: it is an image's id, which no registry knows; NAME@sha256:… names what a registry has: %w", name, errdef.ErrInvalid)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -167,6 +167,12 @@ func repository(full string) string {
 	return ref.Name()
 }
 
+// IsID reports whether the name can be nothing but an image's id, or the start of one behind "sha256:": no registry knows it.
+func IsID(name string) bool {
+	hex, ok := idPrefix(name)
+	return ok && hex != "" && (hex != name || len(hex) == 64)
+}
+
 // idPrefix is the hexadecimal part of what may be an id or the start of one.
 func idPrefix(s string) (string, bool) {
 	hex := strings.TrimPrefix(s, "sha256:")
