@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -173,7 +174,7 @@ func containerDocument(ctx context.Context, e *engine.Engine, s *container.Store
 			Hostname: c.Hostname, Domainname: c.Domainname, MacAddress: c.MacAddress, User: c.User, AttachStdin: c.AttachStdin, AttachStdout: c.AttachStdout, AttachStderr: c.AttachStderr,
 			ExposedPorts: c.ExposedPorts, Tty: c.Tty, OpenStdin: c.OpenStdin, StdinOnce: c.StdinOnce, Env: c.Env, Cmd: c.Cmd,
 			Healthcheck: c.Healthcheck, Image: c.Image, Volumes: c.Volumes, WorkingDir: c.WorkingDir, Entrypoint: c.Entrypoint,
-			OnBuild: c.OnBuild, Labels: c.Labels, StopSignal: c.StopSignal, StopTimeout: c.StopTimeout, Shell: c.Shell,
+			OnBuild: c.OnBuild, Labels: maps.Collect(maps.All(c.Labels)), StopSignal: c.StopSignal, StopTimeout: c.StopTimeout, Shell: c.Shell,
 		},
 	}
 	var err error
