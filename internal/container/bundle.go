@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,7 +25,7 @@ const initPath = "/sbin/docker-init"
 
 // prepare mounts the container's tree and writes its bundle; it runs inside mount.Private. It notes in rec the mount
 // points that it had to make.
-func (s *Store) prepare(rec *Record, n nets) (bundle string, err error) {
+func (s *Store) prepare(ctx context.Context, rec *Record, n nets) (bundle string, err error) {
 	bundle, target := s.bundleDir(rec.ID), s.treeDir(rec.ID)
 	if err := os.MkdirAll(target, 0o700); err != nil {
 		return "", err
@@ -35,7 +36,7 @@ func (s *Store) prepare(rec *Record, n nets) (bundle string, err error) {
 		if err := runtime.Ordinary(root); err != nil {
 			return err
 		}
-		if spec, err = s.spec(*rec, n, root, target); err != nil {
+		if spec, err = s.spec(ctx, *rec, n, root, target); err != nil {
 			return err
 		}
 		return makeStubs(rec, root, spec.Mounts)
@@ -82,7 +83,7 @@ func (s *Store) treeDir(id string) string { return filepath.Join(s.RunDir(id), "
 
 func (s *Store) bundleDir(id string) string { return filepath.Join(s.RunDir(id), "bundle") }
 
-func (s *Store) spec(rec Record, n nets, root *rootfs.Root, target string) (*specs.Spec, error) {
+func (s *Store) spec(ctx context.Context, rec Record, n nets, root *rootfs.Root, target string) (*specs.Spec, error) {
 	c, h := rec.Config, rec.Host
 	user, err := runtime.LookupUser(root, c.User, h.Access.GroupAdd)
 	if err != nil {
@@ -91,7 +92,7 @@ func (s *Store) spec(rec Record, n nets, root *rootfs.Root, target string) (*spe
 	if err := h.Access.IDs.has(user); err != nil {
 		return nil, err
 	}
-	mounts, err := s.mounts(rec, n, root)
+	mounts, err := s.mounts(ctx, rec, n, root)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +193,7 @@ func hasCap(list []string, c string) bool {
 }
 
 // mounts lists what is mounted into the container beside the runtime's defaults, outer paths first.
-func (s *Store) mounts(rec Record, n nets, root *rootfs.Root) ([]specs.Mount, error) {
+func (s *Store) mounts(ctx context.Context, rec Record, n nets, root *rootfs.Root) ([]specs.Mount, error) {
 	mounts, err := s.etcFiles(rec, n)
 	if err != nil {
 		return nil, err
@@ -212,7 +213,7 @@ func (s *Store) mounts(rec Record, n nets, root *rootfs.Root) ([]specs.Mount, er
 		}
 		mounts = append(mounts, specs.Mount{Destination: initPath, Type: "bind", Source: program, Options: []string{"bind", "rprivate", "ro"}})
 	}
-	users, err := s.volumeMounts(rec, n, root)
+	users, err := s.volumeMounts(ctx, rec, n, root)
 	if err != nil {
 		return nil, err
 	}
@@ -249,10 +250,10 @@ func (s *Store) mounts(rec Record, n nets, root *rootfs.Root) ([]specs.Mount, er
 }
 
 // volumeMounts shows the container's volumes.
-func (s *Store) volumeMounts(rec Record, n nets, root *rootfs.Root) (mounts []specs.Mount, err error) {
+func (s *Store) volumeMounts(ctx context.Context, rec Record, n nets, root *rootfs.Root) (mounts []specs.Mount, err error) {
 	for i, v := range rec.Volumes {
 		m := specs.Mount{Destination: v.Destination, Type: "bind", Options: bindOptions(Bind{ReadOnly: v.ReadOnly})}
-		if m.Source, err = s.showVolume(rec, root, v, i); err == nil && n.users != nil {
+		if m.Source, err = s.showVolume(ctx, rec, root, v, i); err == nil && n.users != nil {
 			err = mapOwners(&m, n.users)
 		}
 		if err != nil {

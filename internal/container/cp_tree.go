@@ -159,7 +159,7 @@ func (s *Store) stoppedTree(ctx context.Context, rec Record, dir string, fn func
 		m := rootfs.Mount{Target: dir, Writable: s.Dir(rec.ID)}
 		var mounts []specs.Mount
 		err := s.mountWith(rec, m, users, func(root *rootfs.Root) (err error) {
-			mounts, err = s.mountPoints(&rec, root, users)
+			mounts, err = s.mountPoints(ctx, &rec, root, users)
 			return err
 		})
 		if err != nil {
@@ -170,8 +170,8 @@ func (s *Store) stoppedTree(ctx context.Context, rec Record, dir string, fn func
 }
 
 // mountPoints makes the mount points of a container that is not running and notes them in its record.
-func (s *Store) mountPoints(rec *Record, root *rootfs.Root, users *mount.Users) ([]specs.Mount, error) {
-	mounts, err := s.mounts(*rec, nets{users: users}, root)
+func (s *Store) mountPoints(ctx context.Context, rec *Record, root *rootfs.Root, users *mount.Users) ([]specs.Mount, error) {
+	mounts, err := s.mounts(ctx, *rec, nets{users: users}, root)
 	if err != nil {
 		return nil, err
 	}

@@ -197,7 +197,7 @@ func (v *supervision) launch(ctx context.Context, c *control) (pid int, outputs 
 	if err != nil {
 		return 0, nil, err
 	}
-	err = v.inMounts(func(bundle string) (err error) {
+	err = v.inMounts(ctx, func(bundle string) (err error) {
 		pid, c.console, err = v.s.runtime(v.rec).Start(ctx, v.rec.ID, bundle, stdio)
 		if err != nil {
 			_ = runtime.Examine(bundle, 0, err) // what it finds is in err

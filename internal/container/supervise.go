@@ -67,14 +67,14 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 }
 
 // inMounts runs start in the private mount namespace in which the container's tree and bundle stand.
-func (v *supervision) inMounts(start func(bundle string) error) error {
+func (v *supervision) inMounts(ctx context.Context, start func(bundle string) error) error {
 	if err := v.s.noteGroups(v.rec); err != nil {
 		return engineFailed(err)
 	}
 	return v.s.opt.Rootfs.Private(func() error {
 		n := v.net
 		n.resolve = v.resolver.running()
-		bundle, err := v.s.prepare(&v.rec, n)
+		bundle, err := v.s.prepare(ctx, &v.rec, n)
 		if err != nil {
 			return engineFailed(err)
 		}
@@ -202,7 +202,7 @@ func (s *Store) runHere(ctx context.Context, id string, o StartOptions) (Result,
 		err = v.open(ctx, nil)
 	}
 	if err == nil {
-		err = v.inMounts(func(bundle string) (err error) {
+		err = v.inMounts(ctx, func(bundle string) (err error) {
 			code, err = s.runtime(v.rec).Run(ctx, id, bundle, wires.stdio, func(pid int) {
 				wires.begin()
 				if v.started(ctx, pid, false) == nil && proxy != nil {

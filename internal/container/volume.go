@@ -32,8 +32,6 @@ type volumeRecord struct {
 	Container string // the one it was made for
 	Created   time.Time
 	VolumeOptions
-	// Filled says that the image's content at the mount point has been copied in: done once, at first use.
-	Filled bool
 }
 
 // ValidVolume checks a volume's name by docker's rule.
@@ -227,32 +225,35 @@ type noSuchVolume struct{ name string }
 func (e *noSuchVolume) Error() string { return "get " + e.name + ": no such volume" }
 func (e *noSuchVolume) Unwrap() error { return errdef.ErrNotFound }
 
-// fill copies what the image has at the volume's mount point into a volume that is used for the first time and is empty,
-// and gives the volume that directory's owner and mode.
-func (s *Store) fill(root *rootfs.Root, vol Volume, data string) error {
-	v, err := s.getVolume(vol.Name)
-	if err != nil || v.Filled || vol.NoCopy {
+// fill copies what the image has at the volume's mount point into a volume that is empty, and gives the volume that directory's owner and
+// mode: for a container that never ran, which docker does when it makes one. Others that want the volume meanwhile wait.
+func (s *Store) fill(ctx context.Context, rec Record, root *rootfs.Root, vol Volume, data string) error {
+	if vol.NoCopy || !rec.State.StartedAt.IsZero() {
+		return nil
+	}
+	l, err := atomicfile.LockExclusive(ctx, s.contentLock(vol.Name))
+	if err != nil {
 		return err
 	}
+	defer l.Unlock()
 	entries, err := os.ReadDir(data)
-	if err != nil {
+	if err != nil || len(entries) > 0 {
 		return err
 	}
 	users, err := s.volumeUsers()
 	if err != nil {
 		return err
 	}
-	if len(entries) == 0 {
-		beside := filepath.Join(s.volumeDir(vol.Name), "_fill")
-		if len(users[vol.Name]) > 1 {
-			beside = "" // another may have the directory mounted: it is filled in place
-		}
-		if err := s.copyUp(root, vol.Destination, data, beside); err != nil {
-			return err
-		}
+	beside := filepath.Join(s.volumeDir(vol.Name), "_fill")
+	if len(users[vol.Name]) > 1 {
+		beside = "" // another may have the directory mounted: it is filled in place
 	}
-	v.Filled = true
-	return s.putVolume(v)
+	return s.copyUp(root, vol.Destination, data, beside)
+}
+
+// contentLock is held by who puts something into a volume that is empty.
+func (s *Store) contentLock(volume string) string {
+	return filepath.Join(s.volumeDir(volume), "import.lock")
 }
 
 // copyUp fills data by way of a directory beside it: a copy that is cut short is begun anew. What is mounted at data is filled in place.

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -37,7 +38,7 @@ func binds(options map[string]string) bool {
 }
 
 // showVolume gives the host path of a container's i-th volume, mounted and filled, for the calling goroutine's mount namespace.
-func (s *Store) showVolume(rec Record, root *rootfs.Root, v Volume, i int) (string, error) {
+func (s *Store) showVolume(ctx context.Context, rec Record, root *rootfs.Root, v Volume, i int) (string, error) {
 	vol, err := s.getVolume(v.Name)
 	if err != nil {
 		return "", err
@@ -49,7 +50,7 @@ func (s *Store) showVolume(rec Record, root *rootfs.Root, v Volume, i int) (stri
 			return "", err
 		}
 	}
-	if err := s.fill(root, v, data); err != nil {
+	if err := s.fill(ctx, rec, root, v, data); err != nil {
 		return "", err
 	}
 	return s.below(rec, data, v.Subpath, fmt.Sprintf("subpath-%d", i))

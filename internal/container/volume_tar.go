@@ -80,9 +80,9 @@ func (s *Store) ImportVolume(ctx context.Context, name string, r io.Reader) erro
 }
 
 func (s *Store) importInto(ctx context.Context, name string, plain io.Reader) error {
-	l, err := atomicfile.TryExclusive(filepath.Join(s.volumeDir(name), "import.lock"))
+	l, err := atomicfile.TryExclusive(s.contentLock(name))
 	if errors.Is(err, errdef.ErrConflict) {
-		return fmt.Errorf("volume %s: another import is at work on it: %w", name, errdef.ErrConflict)
+		return fmt.Errorf("volume %s: another import is at work on it, or a container that is just made: %w", name, errdef.ErrConflict)
 	}
 	if err != nil {
 		return err
