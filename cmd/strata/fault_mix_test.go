@@ -28,7 +28,7 @@ func (w *worker) name(n int) string { return fmt.Sprintf("w%d-%d", w.id, n) }
 // image gives the id that a name stands for, "" for none.
 func (w *worker) image(name string) string {
 	out, err := w.l.strata("image", "inspect", "--format", "{{.Id}}", name)
-	if err != nil && strings.Contains(strings.ToLower(out), "not found") {
+	if err != nil && strings.Contains(out, "No such image") {
 		return ""
 	}
 	return strings.TrimPrefix(strings.TrimSpace(out), "[]\n")
@@ -67,7 +67,7 @@ func (w *worker) step() {
 	var args []string
 	makes, removes := false, false
 	says := "" // what must be in its output
-	switch w.rng.IntN(11) {
+	switch w.rng.IntN(12) {
 	case 0:
 		args, makes = []string{"tag", "app", name}, true
 	case 1:
@@ -89,6 +89,8 @@ func (w *worker) step() {
 		args = []string{"save", "-o", l.path(name + ".tar"), "app"}
 	case 9:
 		args = []string{"push", "-q", l.registry + "/pushed"}
+	case 10:
+		args = []string{"system", "check"} // what changes meanwhile is no fault
 	default:
 		args = []string{"builder", "prune", "-f"}
 	}

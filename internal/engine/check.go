@@ -176,6 +176,9 @@ func checkLayers(ctx context.Context, c *checker) error {
 	return c.layers.Walk(func(m layer.Meta) error {
 		c.report.Layers++
 		err := c.layers.Check(ctx, m.DiffID, c.depth)
+		if err != nil && ctx.Err() == nil { // it may have been removed or made anew while it was read
+			err = c.layers.Check(ctx, m.DiffID, c.depth)
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -26,13 +26,13 @@ type indexer struct {
 	implied int
 	missing int
 	content int64 // bytes of regular files
-	names   int64 // bytes of names, link targets and attributes held
+	names   int64 // bytes of names, link targets, attributes and places of sparse files' pieces held
 	links   int   // symbolic links followed for the current name
 	store   *contentStore
 	buf     []byte
 }
 
-// maxHeld bounds what an index in the making holds of a tar's words.
+// maxHeld bounds what an index in the making holds of a tar's words, and of where its sparse files lie.
 const maxHeld = 256 << 20
 
 func newIndexer(src *countingReader, most int, store *contentStore) *indexer {
@@ -76,7 +76,7 @@ func (x *indexer) count(n *int) error {
 
 func (x *indexer) hold(n int) error {
 	if x.names += int64(n); x.names > maxHeld {
-		return fmt.Errorf("names and attributes of more than %d bytes in all: %w", maxHeld, errdef.ErrLimit)
+		return fmt.Errorf("names, attributes and pieces of sparse files of more than %d bytes in all: %w", maxHeld, errdef.ErrLimit)
 	}
 	return nil
 }

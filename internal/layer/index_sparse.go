@@ -18,6 +18,7 @@ type contentStore struct {
 const (
 	smallChunk = 3       // 4 KiB: what file systems make holes of
 	maxChunks  = 1 << 16 // of one file, as long as the bits do
+	heldChunk  = 8       // bytes that are held of each
 	pieceSize  = 4096    // what is all zeros is a hole on our disk, too
 )
 
@@ -54,6 +55,11 @@ func (x *indexer) sparse(n *node, body io.Reader) error {
 	if int64(len(x.buf)) < size {
 		x.buf = make([]byte, size)
 	}
+	count := int((n.size-1)/size) + 1
+	if err := x.hold(count * heldChunk); err != nil {
+		return err
+	}
+	n.chunks.list = make([]chunkIndex, 0, count)
 	for off := int64(0); off < n.size; off += size {
 		c, err := x.chunk(body, x.buf[:min(size, n.size-off)])
 		if err != nil {
