@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,8 @@ import (
 	"strata/internal/atomicfile"
 	"strata/internal/engine"
 	"strata/internal/errdef"
+	"strata/internal/fetch"
+	"strata/internal/image"
 	"strata/internal/oci"
 	"strata/internal/reference"
 )
@@ -150,7 +153,7 @@ func (a *app) importImage() *cobra.Command {
 	var o engine.ImportOptions
 	var platform string
 	cmd := &cobra.Command{
-		Use:   "import [OPTIONS] FILE|- [REPOSITORY[:TAG]]",
+		Use:   "import [OPTIONS] FILE|URL|- [REPOSITORY[:TAG]]",
 		Short: "Make an image of a root file system's tar",
 		Args:  between(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -162,16 +165,7 @@ func (a *app) importImage() *cobra.Command {
 				return usageError{err}
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
-				in := a.in
-				if args[0] != "-" {
-					f, err := os.Open(args[0])
-					if err != nil {
-						return err
-					}
-					defer f.Close()
-					in = f
-				}
-				img, err := e.Import(cmd.Context(), in, o)
+				img, err := a.importFrom(cmd.Context(), e, args[0], o)
 				if err != nil {
 					return err
 				}
@@ -184,6 +178,22 @@ func (a *app) importImage() *cobra.Command {
 	fl.StringVarP(&o.Message, "message", "m", "", "say in the history where it came from")
 	fl.StringVar(&platform, "platform", "", "platform of the image: OS/ARCH[/VARIANT]")
 	return cmd
+}
+
+// importFrom imports a file, what a URL gives, or with "-" what standard input does.
+func (a *app) importFrom(ctx context.Context, e *engine.Engine, source string, o engine.ImportOptions) (image.Image, error) {
+	if source == "-" {
+		return e.Import(ctx, a.in, o)
+	}
+	if fetch.IsURL(source) {
+		return e.ImportURL(ctx, source, o)
+	}
+	f, err := os.Open(source)
+	if err != nil {
+		return image.Image{}, err
+	}
+	defer f.Close()
+	return e.Import(ctx, f, o)
 }
 
 func (a *app) printID(id digest.Digest) error {

@@ -78,12 +78,22 @@ func (m *Mounts) AddTmpfs(spec string) error {
 	if !strings.HasPrefix(dest, "/") {
 		return fmt.Errorf("--tmpfs %q: the path in the container must be absolute: %w", spec, errdef.ErrInvalid)
 	}
+	for o := range strings.SplitSeq(opts, ",") {
+		if name, _, _ := strings.Cut(o, "="); opts != "" && !slices.Contains(strings.Fields(tmpfsOptions), name) {
+			return fmt.Errorf("--tmpfs %q: invalid tmpfs option %q: %w", spec, o, errdef.ErrInvalid)
+		}
+	}
 	if m.Tmpfs == nil {
 		m.Tmpfs = map[string]string{}
 	}
 	m.Tmpfs[dest] = opts
 	return nil
 }
+
+// tmpfsOptions are those of mount(8) that docker passes on, and huge pages.
+const tmpfsOptions = "defaults ro rw suid nosuid dev nodev exec noexec sync async dirsync remount mand nomand atime noatime diratime " +
+	"nodiratime bind rbind private rprivate shared rshared slave rslave unbindable runbindable relatime norelatime strictatime " +
+	"nostrictatime mode uid gid size nr_inodes nr_blocks mpol huge noswap"
 
 // mountSpec are the fields of one --mount.
 type mountSpec struct {

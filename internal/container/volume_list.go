@@ -27,7 +27,8 @@ type VolumeUsage struct {
 	VolumeOptions
 }
 
-// youngVolume is how long an anonymous volume counts as used though no record names it: its container is just being made.
+// youngVolume is how long an anonymous volume counts as used though no record names it, where the directory of its container is
+// there: that one is just being made, or was left half made.
 const youngVolume = time.Minute
 
 // VolumePath is the directory with a volume's data.
@@ -67,6 +68,15 @@ func (s *Store) measure(volumes []VolumeUsage) (err error) {
 // ListVolumes is [Store.Volumes] without their sizes, which take time.
 func (s *Store) ListVolumes(ctx context.Context) ([]VolumeUsage, error) { return s.volumes(ctx, nil) }
 
+// forNewContainer reports whether the volume's container may be about to name it.
+func (s *Store) forNewContainer(v volumeRecord) bool {
+	if !v.Anonymous || v.Container == "" || time.Since(v.Created) >= youngVolume {
+		return false
+	}
+	_, err := os.Lstat(s.Dir(v.Container))
+	return err == nil
+}
+
 // volumes lists them without their sizes; containers that gone names do not count as their users.
 func (s *Store) volumes(ctx context.Context, gone map[string]bool) ([]VolumeUsage, error) {
 	entries, err := os.ReadDir(s.volumesDir())
@@ -91,7 +101,7 @@ func (s *Store) volumes(ctx context.Context, gone map[string]bool) ([]VolumeUsag
 		}
 		links := len(slices.DeleteFunc(users[v.Name], func(id string) bool { return gone[id] }))
 		all = append(all, VolumeUsage{
-			Name: v.Name, Used: links > 0 || v.Anonymous && time.Since(v.Created) < youngVolume, Links: links,
+			Name: v.Name, Used: links > 0 || !gone[v.Container] && s.forNewContainer(v), Links: links,
 			Anonymous: v.Anonymous, Created: v.Created, VolumeOptions: v.VolumeOptions,
 		})
 	}

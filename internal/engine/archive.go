@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"strata/internal/archive"
+	"strata/internal/fetch"
 	"strata/internal/image"
 	"strata/internal/layer"
 	"strata/internal/oci"
@@ -173,6 +175,17 @@ func (e *Engine) Import(ctx context.Context, r io.Reader, o ImportOptions) (imag
 		err = e.tagged(ctx, o.Name, img, "import")
 	}
 	return img, err
+}
+
+// ImportURL is [Engine.Import] of a file that is fetched.
+func (e *Engine) ImportURL(ctx context.Context, source string, o ImportOptions) (image.Image, error) {
+	f, err := e.fetcher(BuildOptions{}).File(ctx, source, "")
+	if err != nil {
+		return image.Image{}, fmt.Errorf("import: %w", err)
+	}
+	defer f.Close()
+	o.Message = cmp.Or(o.Message, "Imported from "+fetch.Redact(source))
+	return e.Import(ctx, f.F, o)
 }
 
 // Export writes a container's whole tree, as its processes see it, as a tar.
