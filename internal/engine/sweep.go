@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"strata/internal/atomicfile"
+	"strata/internal/disk"
 	"strata/internal/graph"
 	"strata/internal/image"
 )
@@ -130,7 +131,7 @@ func emptyDir(dir string) error {
 	}
 	var errs []error
 	for _, entry := range entries {
-		errs = append(errs, os.RemoveAll(filepath.Join(dir, entry.Name())))
+		errs = append(errs, disk.RemoveAll(filepath.Join(dir, entry.Name())))
 	}
 	return errors.Join(errs...)
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/disk"
 	"strata/internal/errdef"
 )
 
@@ -42,7 +43,7 @@ func (s *Store) Commit(ctx context.Context, upper string, o CommitOptions) (Meta
 	}
 	defer g.discard()
 	if err := os.Rename(upper, g.fs()); err != nil {
-		removeAll(upper)
+		_ = disk.RemoveAll(upper) // the rename's failure is the one to tell
 		return Meta{}, fmt.Errorf("commit: %w", err)
 	}
 	if len(o.Files) > 0 {

@@ -40,7 +40,7 @@ func (g *staging) fs() string { return filepath.Join(g.path, fsName) }
 // discard removes what was not published; after publishing it finds nothing.
 func (g *staging) discard() {
 	if g.path != "" {
-		removeAll(g.path)
+		_ = disk.RemoveAll(g.path) // what stays goes with the process's lease
 	}
 }
 
@@ -136,21 +136,6 @@ func (s *Store) exchangeByTwo(g *staging, id oci.DiffID) error {
 	}
 	g.path = aside
 	return nil
-}
-
-// removeAll is os.RemoveAll that also removes what directories without write permission hold, for who is not root.
-func removeAll(path string) {
-	if os.RemoveAll(path) == nil {
-		return
-	}
-	// What cannot be read or changed is passed over: the removal that follows does what can be done.
-	_ = filepath.WalkDir(path, func(p string, d fs.DirEntry, _ error) error {
-		if d != nil && d.IsDir() {
-			_ = os.Chmod(p, 0o700)
-		}
-		return nil
-	})
-	os.RemoveAll(path)
 }
 
 func (s *Store) hold(ctx context.Context, id oci.DiffID) error {

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"strata/internal/atomicfile"
+	"strata/internal/disk"
 	"strata/internal/errdef"
 )
 
@@ -128,7 +129,7 @@ func (l *Lease) TempDir() (string, error) {
 // Release ends the lease and removes its temporary directory. While a sweep is under way its file stays, for the sweep to find and remove:
 // what refers to these names may be younger than the sweep's look at the records.
 func (l *Lease) Release() error {
-	err := os.RemoveAll(l.path + tmpSuffix)
+	err := disk.RemoveAll(l.path + tmpSuffix)
 	idle, busy := atomicfile.TryShared(l.leases.sweepLock())
 	if !errors.Is(busy, errdef.ErrConflict) {
 		err = errors.Join(err, busy, os.Remove(l.path))
@@ -250,14 +251,14 @@ func (l *Leases) bury() error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(os.RemoveAll(path+tmpSuffix), os.Remove(path), lock.Unlock())
+		return errors.Join(disk.RemoveAll(path+tmpSuffix), os.Remove(path), lock.Unlock())
 	})
 	entries, lerr := os.ReadDir(l.dir)
 	for _, e := range entries {
 		if path := filepath.Join(l.dir, e.Name()); e.IsDir() {
 			// Its lease is gone: left by a process that died between the two removals.
 			if _, err := os.Stat(strings.TrimSuffix(path, tmpSuffix)); errors.Is(err, fs.ErrNotExist) {
-				os.RemoveAll(path)
+				_ = disk.RemoveAll(path) // the next sweep tries again
 			}
 		}
 	}
