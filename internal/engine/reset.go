@@ -3,8 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
+
+	"strata/internal/disk"
 )
 
 // Reset removes the whole store and the running state. Containers must be gone.
@@ -26,7 +27,7 @@ func (e *Engine) Reset(ctx context.Context) error {
 	e.lease = nil
 	errs := []error{e.Networks().Clear(ctx)}
 	for name := range storeDirs {
-		errs = append(errs, os.RemoveAll(filepath.Join(e.opts.Root, name)))
+		errs = append(errs, disk.RemoveAll(filepath.Join(e.opts.Root, name)))
 	}
 	return errors.Join(errs...)
 }

@@ -238,8 +238,9 @@ func (l *Leases) Sweep(ctx context.Context, find func() (names []string, err err
 	return errors.Join(err, l.bury())
 }
 
-// sweepLock is held exclusively by a sweep from its first look at a record on. It is a thing that is there: a sweep makes room on full disks.
-func (l *Leases) sweepLock() string { return l.dir }
+// sweepLock is held exclusively by a sweep from its first look at a record on. It is a thing that is there, since a sweep makes room on full
+// disks: with the slash it is the directory, and nothing is made where that is gone.
+func (l *Leases) sweepLock() string { return l.dir + "/" }
 
 // bury removes the leases of the dead with what they left.
 func (l *Leases) bury() error {

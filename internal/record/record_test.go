@@ -171,3 +171,26 @@ func TestSweepTakesWhatNobodyHas(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
+
+// TestReleaseMakesNothing: a lease that ends after its store was removed leaves nothing in the way of a new one.
+func TestReleaseMakesNothing(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "leases")
+	leases, err := record.OpenLeases(dir, record.NewGuard(filepath.Join(root, "gc.lock")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := leases.Acquire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Release(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the lease was there: %v", err)
+	}
+	if left, _ := os.ReadDir(root); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
