@@ -161,9 +161,11 @@ func networkSettings(e *engine.Engine, s *container.Store, rec container.Record)
 			doc.Networks[name] = &render.EndpointSettings{NetworkID: n.ID}
 		}
 	}
+	asked := map[string]*render.EndpointAddresses{}
 	for _, a := range rec.Host.Networks {
+		asked[a.Network] = askedAddresses(a)
 		if d := doc.Networks[a.Network]; d != nil {
-			d.Aliases = a.Aliases
+			d.Aliases, d.IPAMConfig = a.Aliases, asked[a.Network]
 		}
 	}
 	endpoints, err := s.Endpoints(rec)
@@ -175,15 +177,28 @@ func networkSettings(e *engine.Engine, s *container.Store, rec container.Record)
 	}
 	for _, ep := range endpoints {
 		d := &render.EndpointSettings{
-			Aliases: ep.Aliases, NetworkID: ep.NetworkID, EndpointID: ep.ID, MacAddress: ep.MAC, Gateway: addrText(ep.Gateway4), IPv6Gateway: addrText(ep.Gateway6),
+			IPAMConfig: asked[ep.Network], Aliases: ep.Aliases, NetworkID: ep.NetworkID, EndpointID: ep.ID, MacAddress: ep.MAC, Gateway: addrText(ep.Gateway4), IPv6Gateway: addrText(ep.Gateway6),
 			IPAddress: addrText(ep.IPv4.Addr()), GlobalIPv6Address: addrText(ep.IPv6.Addr()), IPPrefixLen: bits(ep.IPv4), GlobalIPv6PrefixLen: bits(ep.IPv6),
 		}
 		if ep.Named {
 			d.DNSNames = ep.Names()
 		} else {
-			doc.IPAddress, doc.Gateway, doc.MacAddress = d.IPAddress, d.Gateway, d.MacAddress // docker fills these in for the default network alone
+			doc.EndpointID, doc.MacAddress, doc.IPAddress, doc.IPPrefixLen, doc.Gateway = d.EndpointID, d.MacAddress, d.IPAddress, d.IPPrefixLen, d.Gateway
+			doc.GlobalIPv6Address, doc.GlobalIPv6PrefixLen, doc.IPv6Gateway = d.GlobalIPv6Address, d.GlobalIPv6PrefixLen, d.IPv6Gateway
 		}
 		doc.Networks[ep.Network] = d
 	}
 	return doc, nil
+}
+
+// askedAddresses is nil where the container takes the addresses that come.
+func askedAddresses(a network.Attachment) *render.EndpointAddresses {
+	if !a.IPv4.IsValid() && !a.IPv6.IsValid() && len(a.LinkLocal) == 0 {
+		return nil
+	}
+	doc := &render.EndpointAddresses{IPv4Address: addrText(a.IPv4), IPv6Address: addrText(a.IPv6)}
+	for _, addr := range a.LinkLocal {
+		doc.LinkLocalIPs = append(doc.LinkLocalIPs, addr.String())
+	}
+	return doc
 }

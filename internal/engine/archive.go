@@ -161,7 +161,7 @@ type ImportOptions struct {
 func (e *Engine) Import(ctx context.Context, r io.Reader, o ImportOptions) (image.Image, error) {
 	cfg, _, err := archive.Import(ctx, r, e.layers, archive.ImportOptions{Message: o.Message, Platform: o.Platform, Now: time.Now().UTC()})
 	if err != nil {
-		return image.Image{}, fmt.Errorf("import: %w", err)
+		return image.Image{}, err
 	}
 	if err := applyChanges(ctx, cfg, o.Changes); err != nil {
 		return image.Image{}, err

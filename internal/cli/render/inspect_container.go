@@ -234,14 +234,39 @@ type NetworkSettings struct {
 	SandboxID  string
 	SandboxKey string
 	Ports      map[string][]PortBinding
-	IPAddress  string
-	Gateway    string
-	MacAddress string
 	Networks   map[string]*EndpointSettings
+
+	// What follows is of the default network, and empty where the container is in others alone, as docker's.
+	EndpointID          string
+	Gateway             string
+	GlobalIPv6Address   string
+	GlobalIPv6PrefixLen int
+	IPAddress           string
+	IPPrefixLen         int
+	IPv6Gateway         string
+	MacAddress          string
+
+	// Never set, here and in docker; templates name them.
+	Bridge                 string
+	HairpinMode            bool
+	LinkLocalIPv6Address   string
+	LinkLocalIPv6PrefixLen int
+	SecondaryIPAddresses   []string
+	SecondaryIPv6Addresses []string
+}
+
+// EndpointAddresses are the addresses that a container asked for.
+type EndpointAddresses struct {
+	IPv4Address  string   `json:",omitempty"`
+	IPv6Address  string   `json:",omitempty"`
+	LinkLocalIPs []string `json:",omitempty"`
 }
 
 // EndpointSettings is a container's place in one network.
 type EndpointSettings struct {
+	IPAMConfig          *EndpointAddresses
+	Links               []string          // never any
+	DriverOpts          map[string]string // never any
 	Aliases             []string
 	NetworkID           string
 	EndpointID          string
