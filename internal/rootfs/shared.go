@@ -99,7 +99,11 @@ func (s shared) tidy() error {
 	errs := []error{err}
 	for _, l := range links {
 		name := filepath.Join(string(s), l.Name())
-		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		place, err := os.Readlink(name)
+		if err == nil {
+			_, err = os.Readlink(place) // never opened: it may be anything by now
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
