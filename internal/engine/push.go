@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -128,9 +129,27 @@ func (e *Engine) pushable(ctx context.Context, ref reference.Ref, o PushOptions)
 func (e *Engine) push(ctx context.Context, ref reference.Ref, o PushOptions) (Pushed, error) {
 	b, err := e.fromStore(ctx, ref.String(), o.Platform)
 	if err != nil {
-		return Pushed{}, err
+		return Pushed{}, e.otherTags(ctx, ref, err)
 	}
 	return e.pushBuilt(ctx, ref, b, o.PushForm)
+}
+
+// otherTags adds to "not found" which tags of the repository are here.
+func (e *Engine) otherTags(ctx context.Context, ref reference.Ref, cause error) error {
+	if !errors.Is(cause, errdef.ErrNotFound) {
+		return cause
+	}
+	items, err := e.tagsOf(ctx, ref)
+	if err != nil || len(items) == 0 {
+		return cause
+	}
+	var tags []string
+	for _, item := range items {
+		if r, err := reference.Parse(item.Names[0]); err == nil {
+			tags = append(tags, r.Tag)
+		}
+	}
+	return errdef.WithHint(cause, fmt.Sprintf("its tags here: %s; for example: strata push %s:%s", someTags(tags), ref.FamiliarName(), newest(tags)))
 }
 
 // pushBuilt pushes one image, or the images of an index and then the index, under ref.

@@ -23,6 +23,7 @@ type places struct {
 	left io.ReadCloser // nil: none
 	at   int64         // where it is
 	over bool          // nobody reads on
+	lost error         // why the source does not give the blob: it has been asked often enough
 }
 
 type place struct {
@@ -69,6 +70,19 @@ func (p *places) keep(r io.ReadCloser, at int64) error {
 		return nil
 	}
 	return old.Close()
+}
+
+// lose notes why the source does not give the blob.
+func (p *places) lose(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lost = err
+}
+
+func (p *places) loss() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost
 }
 
 // close ends what was left.
@@ -148,16 +162,22 @@ func (s *skipping) Read(p []byte) (n int, err error) {
 	}
 	if s.r == nil {
 		if s.r, err = s.known.from(s.at, s.desc.Size, s.open); err != nil {
-			s.ended = err
-			return 0, err
+			return 0, s.end(err)
 		}
 	}
 	if n, err = s.verified.Read(p); err != nil {
-		s.ended = err
-		return n, err
+		return n, s.end(err)
 	}
 	s.known.note(s.verified)
 	return n, nil
+}
+
+// end is what Read gives from now on.
+func (s *skipping) end(err error) error {
+	if s.ended = err; err != io.EOF {
+		s.known.lose(err)
+	}
+	return err
 }
 
 // Close leaves what follows to the next reader.

@@ -140,3 +140,42 @@ type forger struct{ http.ResponseWriter }
 func (w forger) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(append(bytes.Clone(p[:len(p)-1]), ^p[len(p)-1]))
 }
+
+// deadSource is one whose blobs cannot be had any more.
+type deadSource struct {
+	*memory
+	asked atomic.Int32
+}
+
+func (s *deadSource) BlobRange(context.Context, ocispec.Descriptor, int64, int64) (io.ReadCloser, error) {
+	s.asked.Add(1)
+	return nil, errdef.ErrUnavailable
+}
+
+// stubborn is a target that tries an upload again and again.
+type stubborn struct{ *brokenTarget }
+
+func (stubborn) PutBlob(_ context.Context, _ ocispec.Descriptor, open func() (io.ReadCloser, error)) (err error) {
+	for range 3 {
+		var r io.ReadCloser
+		if r, err = open(); err == nil {
+			_, err = io.ReadAll(r)
+			r.Close()
+		}
+	}
+	return err
+}
+
+// TestDeadSource holds that a source which has been asked often enough for a blob is not asked again for each try of its upload.
+func TestDeadSource(t *testing.T) {
+	m := newMemory()
+	m.root = m.document(ocispec.MediaTypeImageManifest, ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageManifest, Config: m.blob(ocispec.MediaTypeImageConfig, "{}"), Layers: []ocispec.Descriptor{}})
+	from := &deadSource{memory: m}
+	if _, err := ship.Copy(t.Context(), from, stubborn{&brokenTarget{}}, ship.Options{}); !errors.Is(err, errdef.ErrUnavailable) {
+		t.Error(err)
+	}
+	if n := from.asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}

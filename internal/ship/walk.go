@@ -185,6 +185,9 @@ func (c *copier) carry(ctx context.Context, desc ocispec.Descriptor, transfer fu
 // open gives a blob's bytes; an end that is not the right one is an error. known is what earlier readers of it found out.
 func (c *copier) open(ctx context.Context, desc ocispec.Descriptor, task *progress.Task, known *places) (io.ReadCloser, error) {
 	v := &verified{desc: desc, hash: digest.SHA256.Hash(), task: task}
+	if err := known.loss(); err != nil {
+		return nil, err
+	}
 	if ranger, ok := c.from.(Ranger); ok {
 		return &skipping{verified: v, known: known, open: func(from, to int64) (io.ReadCloser, error) {
 			return ranger.BlobRange(ctx, desc, from, to)
