@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -141,7 +142,10 @@ func (f *createFlags) mounts(o *engine.CreateOptions) error {
 		specs []string
 		add   func(string) error
 	}{{f.binds, m.AddVolume}, {f.mountSpecs, m.AddMount}, {f.tmpfs, m.AddTmpfs}} {
-		for _, spec := range kind.specs {
+		for n, spec := range kind.specs {
+			if slices.Contains(kind.specs[:n], spec) {
+				continue // -v $HOME:$HOME -v $PWD:$PWD, typed in the home directory
+			}
 			if err := kind.add(spec); err != nil {
 				return usageError{err}
 			}
