@@ -143,7 +143,7 @@ func TestFaultRot(t *testing.T) {
 	rng.Shuffle(len(files), func(i, j int) { files[i], files[j] = files[j], files[i] })
 	injected, survived := 0, 0
 	kinds := map[string]int{}
-	for i := range faults(12, 600) {
+	for i := range faults(8, 600) {
 		file := files[i%len(files)]
 		l.reset()
 		rel, _ := filepath.Rel(l.root, file)
