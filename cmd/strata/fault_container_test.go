@@ -327,7 +327,7 @@ func TestFaultContainers(t *testing.T) {
 	w := newWard(t, seed)
 	states := w.states()
 	injected, survived := 0, 0
-	for n := range faults(12, 2000) {
+	for n := range faults(8, 2000) {
 		s, victim := states[(n+int(seed%1000))%len(states)], victims[w.rng.IntN(len(victims))]
 		killed := w.inject(s, victim)
 		err := errors.Join(w.truth(), w.clean())

@@ -194,5 +194,5 @@ func TestFaultDisk(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	d := &lyingDisk{template: l.templateImage(), rng: rand.New(rand.NewPCG(seed, 2))}
-	l.powerCuts(t, &cleanStart{d}, faults(10, 200), "lost and torn writes")
+	l.powerCuts(t, &cleanStart{d}, faults(8, 200), "lost and torn writes")
 }

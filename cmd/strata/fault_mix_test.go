@@ -127,7 +127,7 @@ func TestFaultMix(t *testing.T) {
 	l := newTracedLab(t)
 	l.must("tag", "app", l.registry+"/pushed")
 	seed := uint64(time.Now().UnixNano())
-	end := time.Now().Add(time.Duration(faults(8, 600)) * time.Second)
+	end := time.Now().Add(time.Duration(faults(6, 600)) * time.Second)
 	workers := make([]*worker, 8)
 	var wg sync.WaitGroup
 	for i := range workers {

@@ -55,7 +55,7 @@ func TestFaultSpace(t *testing.T) {
 	injected, survived, full := 0, 0, 0
 	ops := l.operations()
 	for _, o := range ops {
-		each := max(2, faults(32, 400)/len(ops))
+		each := max(2, faults(20, 400)/len(ops))
 		for i := range each {
 			l.reset()
 			bytes, inodes := int64(-1), int64(-1)

@@ -75,6 +75,7 @@ func TestScriptsAsPlainUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("TestScripts already ran as a plain user")
 	}
+	t.Parallel() // with the fault suites, each of which uses little more than one processor
 	newStranger(t, 54321).run(t, "^TestScripts$"+chosen(), nil)
 }
 
