@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -157,15 +156,6 @@ func (f NetworkFilter) Match(n network.Network, members int) bool {
 		any("until", func(v string) bool { return olderThan(n.Created, v) }) &&
 		!slices.ContainsFunc(f["label"], func(v string) bool { return !hasLabel(v) }) &&
 		!slices.ContainsFunc(f["label!"], hasLabel)
-}
-
-// NameMatches is docker's filter by name: a regular expression is found in the name. What is no regular expression is found nowhere.
-func NameMatches(expr, name string) bool {
-	if !strings.ContainsAny(expr, `\.+*?()|[]{}^$`) {
-		return strings.Contains(name, expr)
-	}
-	found, err := regexp.MatchString(expr, name)
-	return err == nil && found
 }
 
 // olderThan reports whether t lies before a moment that is written as an age or a date.
