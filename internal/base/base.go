@@ -17,10 +17,13 @@ import (
 	"strata/internal/oci"
 )
 
+// Domain is where the bases seem to be: no registry has that name.
+const Domain = "strata.internal"
+
 // Names of the bases.
 const (
-	Static  = "strata.internal/static"
-	Toolbox = "strata.internal/toolbox"
+	Static  = Domain + "/static"
+	Toolbox = Domain + "/toolbox"
 )
 
 // program is the helper that has all that bases are made of.

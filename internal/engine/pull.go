@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"strata/internal/base"
 	"strata/internal/content"
 	"strata/internal/errdef"
 	"strata/internal/image"
@@ -53,6 +54,9 @@ func (e *Engine) Pull(ctx context.Context, name string, o PullOptions) ([]Pulled
 	if err != nil {
 		return nil, err
 	}
+	if ref.Domain == base.Domain {
+		return nil, notPulled(name, ref)
+	}
 	if o.Platform.OS == "" {
 		o.Platform = oci.Host()
 	}
@@ -80,6 +84,14 @@ func (e *Engine) Pull(ctx context.Context, name string, o PullOptions) ([]Pulled
 		all = append(all, p)
 	}
 	return all, nil
+}
+
+// notPulled is why a base that is built in, or seems to be, does not come from a registry.
+func notPulled(name string, ref reference.Ref) error {
+	if base.Is(ref.Name()) {
+		return errdef.WithHint(fmt.Errorf("pull %s: it is built in: %w", name, errdef.ErrInvalid), "nothing needs to be pulled: run it, or build FROM it")
+	}
+	return errdef.WithHint(fmt.Errorf("pull %s: there is no such base built in: %w", name, errdef.ErrNotFound), "there are "+strings.Join(base.Names(), " and "))
 }
 
 // pull fetches one tag or digest.
