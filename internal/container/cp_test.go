@@ -3,14 +3,18 @@ package container
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"strata/internal/errdef"
 )
 
 func cpOptions(t *testing.T) CopyOptions {
@@ -176,5 +180,45 @@ func TestCopyHoldsStoppedContainer(t *testing.T) {
 	}
 	if code, out, _ := run(t, s, rec, ""); code != 0 || out != "there" {
 		t.Errorf("%d %q", code, out)
+	}
+}
+
+// A container that has ended, its supervisor having taken away what it ran in and about to record the end, is not running any
+// more to anybody.
+func TestEndsMeanwhile(t *testing.T) {
+	s := liveStore(t)
+	rec := startDetached(t, s, make1(t, s, sh("sleep 1000"), HostConfig{}))
+	if err := unix.Kill(rec.State.Supervisor, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	// The store's end would wait for it.
+	defer unix.Kill(rec.State.Supervisor, unix.SIGCONT)
+	if err := signalProcess(rec.State, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if !gone(rec.State) {
+		t.Fatal("killed, and not gone")
+	}
+	if err := os.RemoveAll(s.bundleDir(rec.ID)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Pause(t.Context(), rec); !errors.Is(err, errdef.ErrConflict) {
+		t.Errorf("pause: %v", err)
+	}
+	if err := s.Update(t.Context(), rec, Change{Resources: Resources{Memory: 64 << 20}}); err != nil {
+		t.Errorf("update: %v", err)
+	}
+	if err := s.frozen(t.Context(), rec, false, func() error { return nil }); err != nil {
+		t.Errorf("commit: %v", err)
+	}
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		_ = unix.Kill(rec.State.Supervisor, unix.SIGCONT)
+	}()
+	if got := outTar(t, s, rec, "/data/file")["file"]; got != "from the image" {
+		t.Errorf("cp: %q", got)
+	}
+	if rec = lookup(t, s, rec.ID); rec.State.Status != Exited || rec.Host.Resources.Memory != 64<<20 {
+		t.Errorf("%+v, %d bytes", rec.State, rec.Host.Resources.Memory)
 	}
 }

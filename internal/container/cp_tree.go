@@ -72,15 +72,6 @@ func (s *Store) withTree(ctx context.Context, rec Record, dir string, fn func(t 
 var errEnded = errors.New("it has ended")
 
 func (s *Store) runningTree(ctx context.Context, rec Record, dir string, fn func(t *fileTree) error) error {
-	mounts, err := bundleMounts(filepath.Join(s.RunDir(rec.ID), "bundle"))
-	if err != nil {
-		return fmt.Errorf("container %s: %w", rec.Name, err)
-	}
-	for i := range mounts {
-		if within(mounts[i].Source, s.RunDir(rec.ID)) { // mounted where only its processes see it
-			mounts[i].Type = "tmpfs"
-		}
-	}
 	pidfd, err := openProcess(rec.State)
 	if errors.Is(err, errdef.ErrNotFound) {
 		return errEnded
@@ -90,7 +81,23 @@ func (s *Store) runningTree(ctx context.Context, rec Record, dir string, fn func
 	}
 	process := os.NewFile(uintptr(pidfd), "container")
 	defer process.Close()
-	if sharesMounts(rec.State.Pid) {
+	mounts, err := bundleMounts(s.bundleDir(rec.ID))
+	if err != nil && hasEnded(pidfd, 0) {
+		return errEnded // and its bundle went with it
+	}
+	if err != nil {
+		return fmt.Errorf("container %s: %w", rec.Name, err)
+	}
+	for i := range mounts {
+		if within(mounts[i].Source, s.RunDir(rec.ID)) { // mounted where only its processes see it
+			mounts[i].Type = "tmpfs"
+		}
+	}
+	shared := sharesMounts(rec.State.Pid)
+	if hasEnded(pidfd, 0) {
+		return errEnded // what was read of it in /proc means nothing
+	}
+	if shared {
 		return s.sharedTree(rec, dir, mounts, fn)
 	}
 	tree, err := mount.CloneRoot(process)

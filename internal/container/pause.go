@@ -13,13 +13,17 @@ import (
 
 // Pause freezes the container's processes. It takes a control group of its own.
 func (s *Store) Pause(ctx context.Context, rec Record) error {
+	stopped := fmt.Errorf("container %s is not running: %w", rec.Name, errdef.ErrConflict)
 	switch {
 	case !rec.State.Alive():
-		return fmt.Errorf("container %s is not running: %w", rec.Name, errdef.ErrConflict)
+		return stopped
 	case rec.State.Status == Paused:
 		return fmt.Errorf("container %s is already paused: %w", rec.Name, errdef.ErrConflict)
 	}
 	if err := s.freezable(rec); err != nil {
+		if gone(rec.State) {
+			return stopped
+		}
 		return fmt.Errorf("container %s cannot be paused: %w", rec.Name, err)
 	}
 	// The record first: a container that is said to be paused can be unpaused, whether it is frozen or not.
@@ -28,6 +32,9 @@ func (s *Store) Pause(ctx context.Context, rec Record) error {
 	}
 	err := s.runtime(rec).Pause(ctx, rec.ID)
 	if err != nil {
+		if gone(rec.State) {
+			err = stopped
+		}
 		return errors.Join(err, s.setStatus(context.WithoutCancel(ctx), rec.ID, Paused, Running))
 	}
 	s.Emit(rec, "pause")

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -58,6 +59,24 @@ func openProcess(st State) (int, error) {
 		return -1, gone
 	}
 	return fd, nil
+}
+
+// hasEnded reports whether the process that pidfd holds has ended, waited for or not, or does so within patience: of one with
+// several threads one after the other ends.
+func hasEnded(pidfd int, patience time.Duration) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+	return err == nil && n > 0
+}
+
+// gone reports whether the container's first process has ended, or is about to: something about it has just failed. Its
+// supervisor may not have recorded the end yet.
+func gone(st State) bool {
+	fd, err := openProcess(st)
+	if err != nil {
+		return errors.Is(err, errdef.ErrNotFound)
+	}
+	defer unix.Close(fd)
+	return hasEnded(fd, 100*time.Millisecond)
 }
 
 // signalProcess sends sig to the container's first process.

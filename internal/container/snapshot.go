@@ -69,13 +69,22 @@ func (s *Store) frozen(ctx context.Context, rec Record, noPause bool, fn func() 
 	if noPause || rec.State.Status != Running {
 		return fn()
 	}
-	if err := s.freezable(rec); err != nil {
-		return errdef.WithHint(fmt.Errorf("its processes cannot stand still meanwhile: %w", err), "stop it first, or copy its files as they come: commit --pause=false")
+	err := s.freezable(rec)
+	if err != nil {
+		err = errdef.WithHint(fmt.Errorf("its processes cannot stand still meanwhile: %w", err), "stop it first, or copy its files as they come: commit --pause=false")
+	} else {
+		err = s.runtime(rec).Pause(ctx, rec.ID)
 	}
-	if err := s.runtime(rec).Pause(ctx, rec.ID); err != nil {
+	if err != nil && gone(rec.State) {
+		if cur, err := s.get(rec.ID); err == nil && cur.State.Pid != rec.State.Pid {
+			return s.frozen(ctx, cur, noPause, fn) // it was started again
+		}
+		return fn()
+	}
+	if err != nil {
 		return err
 	}
-	err := fn()
+	err = fn()
 	// Also when ctx has ended: nobody else would thaw it.
 	ctx = context.WithoutCancel(ctx)
 	return errors.Join(err, s.records.Locked(ctx, rec.ID, func() error {

@@ -53,7 +53,7 @@ func (s *Store) update(ctx context.Context, rec Record, u Change) error {
 			return err
 		}
 		if cur.State.Alive() {
-			if err := s.apply(ctx, cur); err != nil {
+			if err := s.apply(ctx, cur); err != nil && !gone(cur.State) {
 				return err
 			}
 		}
