@@ -169,7 +169,7 @@ func (w *ward) inject(s state, victim string) string {
 	if !strings.Contains(strings.Join(args, " "), "1000") || strings.Contains(strings.Join(args, " "), "-d") {
 		select { // a command that ends by itself does
 		case <-ended:
-		case <-time.After(30 * time.Second):
+		case <-time.After(waiting):
 			w.t.Errorf("%s: it does not end after%s was killed", s.name, killed)
 		}
 	}
@@ -191,7 +191,7 @@ func (w *ward) remember() {
 
 // truth compares what ps says with the processes that there are, until both agree.
 func (w *ward) truth() (err error) {
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if err = w.compare(); err == nil {
 			return nil
 		}
@@ -243,7 +243,7 @@ func (w *ward) clean() error {
 	}
 	w.must(w.run("--rm")...) // a start clears away what belongs to nobody
 	err := w.left()
-	for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(waiting); err != nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		err = w.left()
 	}
 	return errors.Join(err, w.whole())

@@ -54,11 +54,10 @@ func (d *lyingDisk) restart(l *lab) {
 	l.detach()
 	// The loop device lets go of the file a moment after it was unmounted.
 	var err error
-	for range 200 {
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if err = d.server.Unmount(); err == nil {
 			break
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	l.check(err)
 	l.check(d.file.f.Close())

@@ -39,7 +39,7 @@ func (w *worker) do(args ...string) (out string, err error, killed bool) {
 	cmd := w.l.command(args...)
 	var b strings.Builder
 	cmd.Stdout, cmd.Stderr = &b, &b
-	cmd.WaitDelay = time.Second // a container that outlives its command has its output
+	cmd.WaitDelay = 10 * time.Second // a container that outlives its command has its output
 	if err := cmd.Start(); err != nil {
 		return "", err, false
 	}

@@ -171,14 +171,13 @@ func (l *lab) attach(img string) {
 func (l *lab) detach() {
 	l.t.Helper()
 	var err error
-	for range 500 {
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		l.endProcesses()
 		if err = unix.Unmount(l.path("disk"), 0); err == nil || errors.Is(err, unix.EINVAL) {
 			if !l.attached() {
 				return
 			}
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	l.t.Fatalf("the disk is still in use: %v", err)
 }
@@ -235,11 +234,10 @@ func (l *lab) whole() error {
 		return fmt.Errorf("system check: %w\n%s", err, out)
 	}
 	var left []int
-	for range 300 {
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if left = l.processes(); len(left) == 0 {
 			break
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	var errs []error
 	for _, pid := range left {
@@ -369,11 +367,10 @@ func (l *lab) fill() {
 func (l *lab) reset() {
 	l.t.Helper()
 	l.endProcesses()
-	for range 100 {
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if err := os.RemoveAll(l.root); err == nil {
 			break
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	l.tool("cp", "-a", l.root+".template", l.root)
 	runs, err := filepath.Glob(l.path("run") + "/*")

@@ -146,7 +146,7 @@ func (h *house) start(t *testing.T, host string, cmd *exec.Cmd) string {
 			t.Logf("%s: %s", cmd.Path, log)
 		}
 	})
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", host); err == nil {
 			conn.Close()
 			return host

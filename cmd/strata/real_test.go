@@ -139,12 +139,11 @@ func (b *bed) serveAt(t *testing.T, name, users, address string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	for range 200 {
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if resp, err := http.Get("http://" + address + "/v2/"); err == nil {
 			resp.Body.Close()
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	t.Fatalf("docker-registry does not answer: %s", log.String())
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +99,8 @@ func runScripts(t *testing.T, dir string, b *bed) {
 			t.Fatal(err)
 		}
 	}
+	var numbers ports
+	numbers.given.Store(rand.Uint32N(portCount))
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,
 		RequireUniqueNames:  true,
@@ -145,7 +149,7 @@ func runScripts(t *testing.T, dir string, b *bed) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"httpget":    httpget,
-			"freeport":   freeport,
+			"freeport":   numbers.free,
 			"tftpd":      tftpd,
 			"waitfor":    waitfor,
 			"sameset":    sameset,
@@ -182,13 +186,16 @@ func teardown(programs string, env []string, root, run string) {
 	os.RemoveAll(run)
 }
 
-// httpget URL PATTERN: asks until the page holds PATTERN, for at most half a minute.
+// waiting is how long what must come in the end is waited for, however busy the machine is.
+const waiting = 2 * time.Minute
+
+// httpget URL PATTERN: asks until the page holds PATTERN.
 func httpget(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: httpget URL TEXT")
 	}
 	var last string
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		resp, err := http.Get(args[0])
 		if err != nil {
 			last = err.Error()
@@ -207,12 +214,25 @@ func httpget(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("httpget %s: no %q in %q", args[0], args[1], last)
 }
 
-// freeport NAME: puts the number of a free loopback port into the environment.
-func freeport(ts *testscript.TestScript, neg bool, args []string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// ports gives each number once. They are below those that the kernel gives to whoever asks for any, so that a script may have one a while
+// after it was found free.
+type ports struct{ given atomic.Uint32 }
+
+const firstPort, portCount = 20000, 12000
+
+// free is the command freeport NAME: it puts the number of a free port into the environment.
+func (p *ports) free(ts *testscript.TestScript, neg bool, args []string) {
+	var err error
+	for range 100 {
+		n := strconv.Itoa(int(firstPort + p.given.Add(1)%portCount))
+		var l net.Listener
+		if l, err = net.Listen("tcp", ":"+n); err == nil {
+			l.Close()
+			ts.Setenv(args[0], n)
+			return
+		}
+	}
 	ts.Check(err)
-	defer l.Close()
-	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 }
 
 // machineAddress is an IPv4 address of this machine beside the loopback's, or "".
@@ -285,7 +305,7 @@ func dnsLog(ts *testscript.TestScript, neg bool, args []string) {
 				return
 			}
 			buf := make([]byte, 4096)
-			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(waiting))
 			n, _ := c.Read(buf)
 			note(buf[:n])
 			c.Close()
@@ -293,10 +313,10 @@ func dnsLog(ts *testscript.TestScript, neg bool, args []string) {
 	}()
 }
 
-// waitfor TEXT COMMAND…: repeats the command until its output holds TEXT, for at most half a minute.
+// waitfor TEXT COMMAND…: repeats the command until its output holds TEXT.
 func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	var out []byte
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		cmd := exec.Command(args[1], args[2:]...)
 		path, err := lookPath(ts, args[1])
 		ts.Check(err)

@@ -134,7 +134,7 @@ func (t *terminal) end(limit time.Duration) error {
 	err := t.cmd.Wait()
 	select {
 	case <-t.shut:
-	case <-time.After(time.Second): // something it left behind has the terminal open
+	case <-time.After(10 * time.Second): // something it left behind has the terminal open
 	}
 	return errors.Join(err, t.master.Close())
 }

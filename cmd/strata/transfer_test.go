@@ -69,7 +69,7 @@ func (w *metered) Write(p []byte) (int, error) {
 // had not read yet is lost to it.
 func arrived(t *testing.T, dir string, sent int64) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		files, err := filepath.Glob(filepath.Join(dir, "*"))
 		var st syscall.Stat_t
 		if err == nil && len(files) == 1 && syscall.Stat(files[0], &st) == nil && st.Blocks*512 >= sent-1<<20 {

@@ -196,9 +196,7 @@ func TestEndsMeanwhile(t *testing.T) {
 	if err := signalProcess(rec.State, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if !gone(rec.State) {
-		t.Fatal("killed, and not gone")
-	}
+	eventually(t, "its end", func() bool { return gone(rec.State) })
 	if err := os.RemoveAll(s.bundleDir(rec.ID)); err != nil {
 		t.Fatal(err)
 	}

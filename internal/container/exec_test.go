@@ -232,6 +232,47 @@ func shown(t *testing.T, master *os.File, want string) {
 	}
 }
 
+// What the process left is read, however long the copiers are kept from it and though somebody else has the other end still.
+func TestDrainBusyMachine(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	io.WriteString(w, "the last")
+	h, drained, done := &hub{}, make(chan struct{}), make(chan struct{})
+	defer close(drained)
+	outputs := []output{{frameStdout, r}}
+	go func() { h.drain(outputs, drained, time.Millisecond); close(done) }()
+	select {
+	case <-done:
+		t.Error("given up before it was read")
+	case <-time.After(50 * time.Millisecond):
+	}
+	buf := make([]byte, 20)
+	if n, err := r.Read(buf); string(buf[:n]) != "the last" {
+		t.Errorf("%q %v", buf[:n], err)
+	}
+	<-done
+	// More than the process can have left was written by somebody else.
+	if r, w, err = os.Pipe(); err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	io.WriteString(w, "more")
+	outputs, done = []output{{frameStdout, r}}, make(chan struct{})
+	go func() { h.drain(outputs, drained, time.Millisecond); close(done) }()
+	eventually(t, "cut off", func() bool {
+		h.heard.Add(pipeSize)
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
 // What was read when the process ended reaches a slow reader whole, however long it takes.
 func TestDrainSlowReader(t *testing.T) {
 	ours, theirs := net.Pipe()

@@ -230,6 +230,11 @@ func (s *Store) probe(ctx context.Context, rec Record, args []string) (code int,
 	// What the command left behind may hold the pipe open.
 	_ = r.SetReadDeadline(time.Now().Add(terminalDrain))
 	<-read
+	_ = r.SetReadDeadline(time.Time{})
+	for left := make([]byte, healthOutput); unread(r) && b.Len() < healthOutput; { // on a busy machine the time may be over before anything was read
+		n, _ := r.Read(left[b.Len():])
+		b.Write(left[b.Len():][:n])
+	}
 	return code, b.String(), err
 }
 

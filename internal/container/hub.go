@@ -3,9 +3,12 @@ package container
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"strata/internal/program"
 )
@@ -22,6 +25,7 @@ type hub struct {
 	mu      sync.Mutex
 	clients map[*client]struct{}
 	sending atomic.Int32 // so many copiers wait for a client
+	heard   atomic.Int64 // bytes that the copiers have read
 }
 
 // client is one attachment.
@@ -71,6 +75,7 @@ func (h *hub) copy(k kind, r *os.File) {
 	buf := make([]byte, maxFrame)
 	for {
 		n, err := r.Read(buf)
+		h.heard.Add(int64(n))
 		if n > 0 {
 			if lines != nil {
 				lines.write(buf[:n])
@@ -101,19 +106,40 @@ func (h *hub) spread(k kind, p []byte) {
 }
 
 // drain waits until all output has been read, after the process that wrote it has ended: for patience at most, but not while
-// a client is slow to take what was read. It closes the outputs.
+// a client is slow to take what was read, nor while the copiers, on a machine that is busy, have yet to read what the process
+// left. It closes the outputs, and lets the copiers end with what they have in their hands.
 func (h *hub) drain(outputs []output, drained <-chan struct{}, patience time.Duration) {
+	most := h.heard.Load() + int64(len(outputs))*pipeSize // what comes after that was written by somebody else
 	for waiting := true; waiting; {
 		select {
 		case <-drained:
 			waiting = false
 		case <-time.After(patience):
-			waiting = h.sending.Load() > 0
+			left := slices.ContainsFunc(outputs, func(o output) bool { return unread(o.f) })
+			waiting = h.sending.Load() > 0 || left && h.heard.Load() < most
 		}
 	}
 	for _, o := range outputs {
 		o.f.Close()
 	}
+	select {
+	case <-drained:
+	case <-time.After(patience): // one reads a file that does not heed being closed
+	}
+}
+
+// unread reports whether f holds what nobody has read yet.
+func unread(f *os.File) (some bool) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = conn.Control(func(fd uintptr) { // fails when it is closed: there is nothing to read then
+		waiting := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(waiting, 0)
+		some = err == nil && n > 0 && waiting[0].Revents&unix.POLLIN != 0
+	})
+	return some
 }
 
 // exit tells every attachment the exit code, with what explains it, and closes it.

@@ -130,7 +130,8 @@ func TestDetachedStop(t *testing.T) {
 	})
 	waited := make(chan int)
 	go func() { code, _ := s.Wait(context.Background(), rec); waited <- code }()
-	if err := s.Stop(t.Context(), rec, StopOptions{}); err != nil {
+	long := int(patience.Seconds())
+	if err := s.Stop(t.Context(), rec, StopOptions{Timeout: &long}); err != nil {
 		t.Fatal(err)
 	}
 	if code := <-waited; code != 5 {

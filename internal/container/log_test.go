@@ -153,7 +153,10 @@ func TestLogFollowThroughRotation(t *testing.T) {
 }
 
 func followThroughRotation(t *testing.T, c LogConfig) {
-	w := newTestLog(t, c)
+	w, err := openLog(filepath.Join(t.TempDir(), "x-json.log"), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &stream{w: w, name: "stdout"}
 	const n = 5000
 	alive := make(chan struct{})
@@ -165,10 +168,11 @@ func followThroughRotation(t *testing.T, c LogConfig) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		}
+		w.close() // before its shim's end, as ever: what is written behind is there then
 	}()
 	var out bytes.Buffer
 	r := &logReader{path: w.files.path, o: LogOptions{Tail: -1, Follow: true}, stdout: &out}
-	err := r.run(t.Context(), func() bool {
+	err = r.run(t.Context(), func() bool {
 		select {
 		case <-alive:
 			return false
@@ -263,7 +267,7 @@ func TestLogNonBlocking(t *testing.T) {
 	}
 	s.write([]byte("the last\n"))
 	var got string
-	for deadline := time.Now().Add(time.Minute); !strings.HasSuffix(got, "the last\n") && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !strings.HasSuffix(got, "the last\n") && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		got, _ = read(t, w.files.path, LogOptions{Tail: -1})
 	}
 	lines := strings.Split(strings.TrimSuffix(got, "\n"), "\n")

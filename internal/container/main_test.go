@@ -137,7 +137,7 @@ func nothingLeft(t *testing.T, s *Store, dir string) {
 	if bytes.Contains(mounts, []byte(dir)) {
 		t.Error("a mount was left")
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		left := processesOf(dir)
 		if len(left) == 0 {
 			return
@@ -246,9 +246,12 @@ func buildInit(t *testing.T, s *Store) {
 	}
 }
 
+// patience is how long what must come in the end is waited for, however busy the machine is.
+const patience = 2 * time.Minute
+
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("never:", what)
 		}

@@ -59,11 +59,12 @@ func TestPausedRefuses(t *testing.T) {
 // TestPausedEnds ends paused containers in every way there is; none may hang.
 func TestPausedEnds(t *testing.T) {
 	s := liveStore(t)
+	long := int(patience.Seconds())
 	for name, c := range map[string]struct {
 		end  func(rec Record) error
 		code int
 	}{
-		"stop":         {func(rec Record) error { return s.Stop(t.Context(), rec, StopOptions{}) }, 7},
+		"stop":         {func(rec Record) error { return s.Stop(t.Context(), rec, StopOptions{Timeout: &long}) }, 7},
 		"kill":         {func(rec Record) error { return s.Kill(t.Context(), rec, unix.SIGKILL) }, 137},
 		"kill -s TERM": {func(rec Record) error { return s.Kill(t.Context(), rec, unix.SIGTERM) }, 7},
 		"lost shim":    {func(rec Record) error { return unix.Kill(rec.State.Supervisor, unix.SIGKILL) }, 137},

@@ -2,6 +2,7 @@ package nameserver
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 )
 
 // zone is names with their addresses.
@@ -31,13 +33,20 @@ func (z zone) Names(addr netip.Addr) (names []string) {
 // start serves z on loopback; forward may be nil.
 func start(t *testing.T, z Zone, forward *Forward) string {
 	t.Helper()
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: l.Addr().(*net.TCPAddr).Port})
-	if err != nil {
-		t.Fatal(err)
+	var l *net.TCPListener
+	var u *net.UDPConn
+	for u == nil { // somebody else may have the datagrams of a port whose streams are free
+		var err error
+		if l, err = net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
+			t.Fatal(err)
+		}
+		u, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: l.Addr().(*net.TCPAddr).Port})
+		if err != nil {
+			l.Close()
+			if !errors.Is(err, unix.EADDRINUSE) {
+				t.Fatal(err)
+			}
+		}
 	}
 	s := &Server{Zone: z, Forward: func() (Forward, bool) {
 		if forward == nil {

@@ -21,6 +21,7 @@ import (
 // before its connection broke counts, and can be asked for. It breaks a connection when cutAt bytes have come, and then at
 // each further step bytes, as often as cuts says.
 type sessions struct {
+	turn    sync.Mutex // a body that still comes from a client that has gone is read before the next client learns how much has come
 	mu      sync.Mutex
 	opened  int
 	got     map[string][]byte // by session
@@ -54,10 +55,14 @@ func (s *sessions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.got[id] = []byte{}
 		s.answer(w, id, http.StatusAccepted)
 	case http.MethodGet:
+		s.turn.Lock()
+		defer s.turn.Unlock()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.answer(w, id, http.StatusNoContent)
 	default:
+		s.turn.Lock()
+		defer s.turn.Unlock()
 		s.take(w, r, id)
 	}
 }

@@ -18,12 +18,14 @@ func TestOrphans(t *testing.T) {
 		t.Skip("a kernel without lists of children")
 	}
 	must(t, runtime.Reap())
-	// orphan is a process that is the first one of a namespace, and whose parent is gone.
+	input, live := pipe(t)
+	// orphan is a process that is the first one of a namespace, and whose parent is gone. It ends with its input.
 	orphan := func() int {
-		parent := exec.Command("unshare", "--user", "--pid", "--fork", "sleep", "0.3")
+		parent := exec.Command("unshare", "--user", "--pid", "--fork", "cat")
 		if os.Getuid() == 0 {
-			parent = exec.Command("unshare", "--pid", "--fork", "sleep", "0.3")
+			parent = exec.Command("unshare", "--pid", "--fork", "cat")
 		}
+		parent.Stdin = input
 		if err := parent.Start(); err != nil {
 			t.Skip(err)
 		}
@@ -48,6 +50,7 @@ func TestOrphans(t *testing.T) {
 		}
 	}
 	first, other := orphan(), orphan()
+	live.Close()
 	for {
 		living, err := runtime.Orphans(first)
 		must(t, err)

@@ -157,11 +157,7 @@ func TestRealRunnerClose(t *testing.T) {
 		t.Errorf("%v, want %v", err, errdef.ErrUnavailable)
 	}
 	gone := func() bool { return unix.Kill(pid, 0) == unix.ESRCH }
-	for range 100 {
-		if gone() {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
+	for end := time.Now().Add(time.Minute); !gone() && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 	}
 	if !gone() {
 		t.Errorf("process %d runs on", pid)
