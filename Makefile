@@ -22,14 +22,18 @@ RUNC_TAGS := seccomp netgo osusergo urfave_cli_no_docs runc_nocriu
 STATIC := CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -tags '$(RUNC_TAGS)' -ldflags '-s -w -extldflags "-static"'
 TOOLBOX := $(shell find tools/toolbox -name '*.go' ! -name '*_test.go' -o -name 'go.mod' -o -name 'go.sum')
 
-# What can be built here: the runtime needs a C compiler and a static libseccomp, strata-enter a C compiler. Where these
-# are not, an installed runc or crun, and util-linux's nsenter, take their places.
+# What can be built here: the runtime needs a C compiler and a static libseccomp, strata-zstd one and a static libzstd,
+# strata-enter a C compiler. Where these are not, an installed runc or crun, Go's library and util-linux's nsenter take their
+# places.
 HELPERS := bin/strata-toolbox bin/strata-init bin/strata-chroot bin/strata-net
 ifneq ($(shell command -v $(CC) 2>/dev/null),)
 HELPERS += bin/strata-enter
 endif
 ifeq ($(shell scripts/check-deps.sh --runtime && echo yes),yes)
 HELPERS += bin/strata-runc bin/strata-step
+endif
+ifeq ($(shell scripts/check-deps.sh --zstd && echo yes),yes)
+HELPERS += bin/strata-zstd
 endif
 
 .PHONY: all build demo check-deps test test-real fault lint bench conformance clean help program helpers
@@ -80,6 +84,10 @@ bin/strata-net: $(wildcard cmd/strata-net/* internal/network/* internal/atomicfi
 bin/strata-enter: cmd/strata-enter/strata-enter.c
 	@mkdir -p bin
 	$(CC) -static -Os -Wall -Wextra -s -o $@ $< 2>/dev/null || $(CC) -Os -Wall -Wextra -s -o $@ $<
+
+bin/strata-zstd: cmd/strata-zstd/strata-zstd.c
+	@mkdir -p bin
+	$(CC) -static -O2 -Wall -Wextra -s -o $@ $< -lzstd
 
 # Only when its sources or the Go version change: rewriting u-root's commands takes a while.
 bin/strata-toolbox: $(TOOLBOX) bin/.go-version

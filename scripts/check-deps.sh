@@ -2,10 +2,11 @@
 # Checks what building strata needs, says each lack in one line with the command that mends it. As root where apt-get
 # is, installs what is missing. Without a C compiler or libseccomp, an installed runc or crun serves as the runtime.
 #
-# With --runtime, only tells whether bin/strata-runc can be built: exit status 0 yes, 1 no.
+# With --runtime, only tells whether bin/strata-runc can be built, with --zstd whether bin/strata-zstd can: exit status 0 yes,
+# 1 no.
 set -u
 
-packages='gcc make pkg-config libseccomp-dev libc6-dev git ca-certificates'
+packages='gcc make pkg-config libseccomp-dev libzstd-dev libc6-dev git ca-certificates'
 failed=0
 
 lack() { # what, mending line
@@ -25,10 +26,22 @@ have_seccomp() {
 		echo 'int main(void){return 0;}' | gcc -static -x c - -o /dev/null -lseccomp 2>/dev/null
 }
 
-if [ "${1-}" = --runtime ]; then
+# So is strata-zstd.
+have_zstd() {
+	have gcc && printf '#include <zstd.h>\nint main(void){return ZSTD_versionNumber() < 10400;}' |
+		gcc -static -x c - -o /dev/null -lzstd 2>/dev/null
+}
+
+case ${1-} in
+--runtime)
 	have_seccomp
 	exit
-fi
+	;;
+--zstd)
+	have_zstd
+	exit
+	;;
+esac
 
 if [ "$(uname -s)" != Linux ]; then
 	echo "strata runs on Linux only (this is $(uname -s)): use a Linux machine or a virtual one" >&2
@@ -51,7 +64,7 @@ else
 	fi
 fi
 
-if ! have gcc || ! have_seccomp; then
+if ! have gcc || ! have_seccomp || ! have_zstd; then
 	if [ "$(id -u)" = 0 ] && have apt-get; then
 		echo "installing: $packages" >&2
 		log=$(mktemp)
@@ -71,5 +84,8 @@ if ! have_seccomp; then
 		done
 		lack "libseccomp (static, with headers)" "sudo apt-get install libseccomp-dev   (Fedora: sudo dnf install libseccomp-static), or install runc or crun"
 	fi
+fi
+if ! have_zstd; then
+	echo "note: no static libzstd here: Go's library compresses layers in zstd, which takes about half as long again; mend it with: sudo apt-get install libzstd-dev" >&2
 fi
 exit $failed

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/beside"
 	"strata/internal/errdef"
 	"strata/internal/oci"
 )
@@ -86,10 +87,8 @@ func Find() (Source, error) {
 
 // FindBeside is [Find] for a program in the directory dir.
 func FindBeside(dir string) (Source, error) {
-	for _, path := range []string{filepath.Join(dir, program), filepath.Join(dir, "../libexec/strata", program)} {
-		if unix.Access(path, unix.X_OK) == nil {
-			return Source{path}, nil
-		}
+	if path := beside.In(dir, program); path != "" {
+		return Source{path}, nil
 	}
 	err := fmt.Errorf("the built-in bases need %s beside strata in %q: %w", program, dir, errdef.ErrUnavailable)
 	return Source{}, errdef.WithHint(err, "make bin/"+program)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"strata/internal/beside"
 	"strata/internal/disk"
 	"strata/internal/errdef"
 	"strata/internal/event"
@@ -256,15 +257,8 @@ func (s *Store) initProgram() (string, error) {
 	if s.opt.Init != "" {
 		return s.opt.Init, nil
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
+	if path := beside.Find("strata-init"); path != "" {
+		return path, nil
 	}
-	dir := filepath.Dir(self)
-	for _, path := range []string{filepath.Join(dir, "strata-init"), filepath.Join(dir, "../libexec/strata/strata-init")} {
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("program strata-init is neither beside %s nor in ../libexec/strata: %w", self, errdef.ErrUnavailable)
+	return "", errdef.WithHint(fmt.Errorf("program strata-init is not beside strata: %w", errdef.ErrUnavailable), "make bin/strata-init")
 }

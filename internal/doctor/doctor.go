@@ -54,7 +54,7 @@ func (o Options) read(parts ...string) string {
 func Run(ctx context.Context, o Options) []Check {
 	var all []Check
 	for _, check := range []func(context.Context, Options) Check{
-		kernel, nested, namespaces, appArmor, ids, seccomp, fileSystem, executable, overlay, runtimeFound, steps, cgroups, networks, store,
+		kernel, nested, namespaces, appArmor, ids, seccomp, fileSystem, executable, overlay, runtimeFound, steps, zstd, cgroups, networks, store,
 		runDirectory, runtimeDir, linger, clock,
 	} {
 		if ctx.Err() != nil {

@@ -9,9 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/beside"
 	"strata/internal/errdef"
 	"strata/internal/network"
-	"strata/internal/runtime"
 	"strata/internal/userns"
 )
 
@@ -88,7 +88,7 @@ func linger(_ context.Context, o Options) Check {
 func networks(_ context.Context, o Options) Check {
 	const name = "networks"
 	s := network.Open(network.Options{
-		Dir: filepath.Join(o.Root, "networks"), Run: o.Run, Userns: userns.Active(), Helper: runtime.Beside("strata-net"),
+		Dir: filepath.Join(o.Root, "networks"), Run: o.Run, Userns: userns.Active(), Helper: beside.Find("strata-net"),
 	})
 	err := s.Available()
 	switch {

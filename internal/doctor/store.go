@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/beside"
 	"strata/internal/errdef"
+	"strata/internal/layer"
 	"strata/internal/mount"
 	"strata/internal/runtime"
 	"strata/internal/userns"
@@ -166,6 +168,15 @@ func steps(_ context.Context, o Options) Check {
 		return warn(name, "no strata-step beside "+r.Path+": each step starts the runtime anew, which takes about twice as long", "make bin/strata-step")
 	}
 	return ok(name, r.Name()+" is started for each")
+}
+
+// zstd tells by what layers are compressed in that format.
+func zstd(context.Context, Options) Check {
+	const name = "zstd"
+	if path := beside.Find(layer.ZstdProgram); path != "" {
+		return ok(name, "layers are compressed by "+path)
+	}
+	return warn(name, "no "+layer.ZstdProgram+" beside the program: Go's library compresses layers, which takes about half as long again", "make bin/"+layer.ZstdProgram+"   (needs a C compiler and libzstd-dev)")
 }
 
 // RuntimeVersion is what the OCI runtime at path says of itself: "runc version 1.2.3".

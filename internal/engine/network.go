@@ -11,12 +11,12 @@ import (
 	"strings"
 	"time"
 
+	"strata/internal/beside"
 	"strata/internal/config"
 	"strata/internal/container"
 	"strata/internal/errdef"
 	"strata/internal/event"
 	"strata/internal/network"
-	"strata/internal/runtime"
 	"strata/internal/userns"
 )
 
@@ -25,7 +25,7 @@ func openNetworks(root, run string) *network.Store {
 	sum := sha256.Sum256([]byte(root))
 	return network.Open(network.Options{
 		Dir: filepath.Join(root, "networks"), Run: filepath.Join(run, "net", hex.EncodeToString(sum[:6])),
-		Default: root == ownRoot(), Userns: userns.Active(), Helper: runtime.Beside("strata-net"), Pools: addressPools,
+		Default: root == ownRoot(), Userns: userns.Active(), Helper: beside.Find("strata-net"), Pools: addressPools,
 	})
 }
 

@@ -23,7 +23,7 @@ const (
 // floorOf gives every package its floor. Floors compare as text; "2b" stands between 2 and 3.
 func floorOf() map[string]string {
 	return invert(map[string][]string{
-		"0":  {"internal/errdef", "internal/progress", "internal/parallel", "internal/floors"},
+		"0":  {"internal/errdef", "internal/progress", "internal/parallel", "internal/beside", "internal/floors"},
 		"1":  {"internal/oci", "internal/reference", "internal/atomicfile", "internal/mount", "internal/userns", "internal/stepwire", "internal/cgroup", "internal/isolate", "internal/config", "internal/disk"},
 		"2":  {"internal/content", "internal/layer", "internal/record", "internal/graph", "internal/dockerfile", "internal/nameserver"},
 		"2b": {"internal/rootfs", "internal/event", "internal/program"},

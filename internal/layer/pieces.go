@@ -23,8 +23,19 @@ type pieceForm struct {
 	tail        func(crc uint32, size int64) []byte
 }
 
-// pieceCoder appends a compressed piece to dst.
-type pieceCoder func(dst, history, data []byte) ([]byte, error)
+// pieceCoder compresses pieces one after the other.
+type pieceCoder interface {
+	// code appends the compressed piece to dst.
+	code(dst, history, data []byte) ([]byte, error)
+	close()
+}
+
+// coderFunc is a pieceCoder that has nothing to close.
+type coderFunc func(dst, history, data []byte) ([]byte, error)
+
+func (f coderFunc) code(dst, history, data []byte) ([]byte, error) { return f(dst, history, data) }
+
+func (coderFunc) close() {}
 
 // One piece in trialEvery is tried at both levels, the second at first: what is no longer than a piece is not tried at all. The pieces go by it
 // that come as much later as there are threads at most, when it is known; only the first trial is waited for.
@@ -174,15 +185,20 @@ func (p *pieceWriter) spare() *piece {
 func (p *pieceWriter) compress() {
 	coders := map[int]pieceCoder{}
 	at := func(level int, dst []byte, c *piece) (_ []byte, err error) {
-		code := coders[level]
-		if code == nil {
-			if code, err = p.form.coder(level); err != nil {
+		coder := coders[level]
+		if coder == nil {
+			if coder, err = p.form.coder(level); err != nil {
 				return dst, err
 			}
-			coders[level] = code
+			coders[level] = coder
 		}
-		return code(dst, c.buf[:c.history], c.buf[c.history:])
+		return coder.code(dst, c.buf[:c.history], c.buf[c.history:])
 	}
+	defer func() {
+		for _, coder := range coders {
+			coder.close()
+		}
+	}()
 	for c := range p.work {
 		level := p.form.usual
 		if c.by != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os/exec"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -52,10 +53,12 @@ func TestPieces(t *testing.T) {
 		f.size = 64 << 10
 		return f
 	}
-	forms := map[string]struct {
+	type format struct {
 		pieceForm
 		open func(io.Reader) (io.Reader, error)
-	}{
+	}
+	unzstd := func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r) }
+	forms := map[string]format{
 		Gzip: {gzipForm(0), func(r io.Reader) (io.Reader, error) {
 			z, err := gzip.NewReader(r)
 			if err == nil {
@@ -63,7 +66,12 @@ func TestPieces(t *testing.T) {
 			}
 			return z, err
 		}},
-		Zstd: {zstdForm(0), func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r) }},
+		Zstd: {zstdForm(0, ""), unzstd},
+	}
+	if program, err := exec.LookPath(ZstdProgram); err == nil {
+		for _, level := range []int{0, 1, 3, 5} {
+			forms[fmt.Sprintf("%s %d", ZstdProgram, level)] = format{zstdForm(level, program), unzstd}
+		}
 	}
 	for name, f := range forms {
 		for many, form := range map[int]pieceForm{2: f.pieceForm, 40: small(f.pieceForm)} {
@@ -123,7 +131,7 @@ func (w *brokenWriter) Write(p []byte) (int, error) {
 // A writer that fails ends it, wherever it fails.
 func TestPiecesBroken(t *testing.T) {
 	data := mixed(6 << 20)
-	for _, form := range []pieceForm{gzipForm(0), zstdForm(0)} {
+	for _, form := range []pieceForm{gzipForm(0), zstdForm(0, "")} {
 		for _, left := range []int{20, 100_000, 2_000_000} {
 			w, err := newPieceWriter(&brokenWriter{left}, form, 3)
 			if err != nil {

@@ -2,11 +2,11 @@ package runtime
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 
+	"strata/internal/beside"
 	"strata/internal/errdef"
 )
 
@@ -77,7 +77,7 @@ func Installed() []Runtime {
 
 // FindChroot finds strata-chroot, the runtime for where there are no namespaces.
 func FindChroot() (*Runtime, error) {
-	if path := Beside("strata-chroot"); path != "" {
+	if path := beside.Find("strata-chroot"); path != "" {
 		return found(path)
 	}
 	return nil, errdef.WithHint(fmt.Errorf("strata-chroot is not beside the program: %w", errdef.ErrUnavailable), "make bin/strata-chroot")
@@ -87,22 +87,7 @@ func FindChroot() (*Runtime, error) {
 func (r Runtime) Shares() bool { return r.Name() == "strata-chroot" }
 
 // ours is strata's own runtime beside the program or in ../libexec/strata, "" if it is not there.
-func ours() string { return Beside("strata-runc") }
-
-// Beside finds one of strata's programs beside the running one or in ../libexec/strata, "" if it is not there.
-func Beside(name string) string {
-	self, err := os.Executable()
-	if err != nil {
-		return ""
-	}
-	dir := filepath.Dir(self)
-	for _, path := range []string{filepath.Join(dir, name), filepath.Join(dir, "../libexec/strata", name)} {
-		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
-			return path
-		}
-	}
-	return ""
-}
+func ours() string { return beside.Find("strata-runc") }
 
 // Name is what a person calls the runtime.
 func (r Runtime) Name() string { return filepath.Base(r.Path) }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/beside"
 	"strata/internal/errdef"
 )
 
@@ -96,20 +97,8 @@ func flock(f *os.File) error {
 	}
 }
 
-// helper is the path of strata-enter, beside this program or in ../libexec/strata; "" if it is not there.
-func helper() string {
-	exe, err := os.Executable()
-	if err != nil {
-		return ""
-	}
-	dir := filepath.Dir(exe)
-	for _, path := range []string{filepath.Join(dir, "strata-enter"), filepath.Join(dir, "../libexec/strata/strata-enter")} {
-		if unix.Access(path, unix.X_OK) == nil {
-			return path
-		}
-	}
-	return ""
-}
+// helper is the path of strata-enter, "" if it is not there.
+func helper() string { return beside.Find("strata-enter") }
 
 // environ is this process's environment with the given variables in the place of their old values.
 func environ(set ...string) []string {

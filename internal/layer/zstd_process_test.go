@@ -1,0 +1,104 @@
+package layer
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+func strataZstd(t *testing.T) string {
+	t.Helper()
+	program, err := exec.LookPath(ZstdProgram)
+	if err != nil {
+		t.Skip("no strata-zstd in $PATH: it could not be built here")
+	}
+	return program
+}
+
+// Frames of many lengths, at all levels: a call to the kernel other than read and write would end the program.
+func TestZstdProcess(t *testing.T) {
+	program := strataZstd(t)
+	data := mixed(zstdPiece)
+	for level := 1; level <= 5; level++ {
+		coder, err := startZstd(program, level)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer coder.close()
+		for n := 0; ; n = min(2*n+1, zstdPiece) {
+			out, err := coder.code([]byte("before"), nil, data[:n])
+			if err != nil {
+				t.Fatalf("level %d, %d bytes: %v", level, n, err)
+			}
+			frame, kept := bytes.CutPrefix(out, []byte("before"))
+			r, err := zstd.NewReader(bytes.NewReader(frame))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if back, err := io.ReadAll(r); !kept || err != nil || !bytes.Equal(back, data[:n]) {
+				t.Fatalf("level %d, %d bytes: %d come back, %v", level, n, len(back), err)
+			}
+			if n == zstdPiece {
+				break
+			}
+		}
+	}
+}
+
+// A program that ends before its time is an error that says how; it is not waited for.
+func TestZstdProcessEnds(t *testing.T) {
+	coder, err := startZstd(strataZstd(t), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := coder.(*zstdProcess)
+	if err := p.cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := coder.code(nil, nil, mixed(zstdPiece)); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("killed: %v", err)
+	}
+	coder.close()
+	for program, says := range map[string]string{"/bin/false": "exit status 1", "/bin/cat": "No such file"} {
+		coder, err := startZstd(program, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := coder.code(nil, nil, []byte("x")); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", program, err)
+		}
+		coder.close()
+	}
+	if _, err := startZstd("/nonexistent/strata-zstd", 2); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a program that is not there: %v", err)
+	}
+}
+
+// It ends with who started it, whoever holds its output.
+func TestZstdProcessGoesWithUs(t *testing.T) {
+	coder, err := startZstd(strataZstd(t), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := coder.(*zstdProcess)
+	ended := make(chan error, 1)
+	p.in.Close()
+	go func() { ended <- p.cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it still runs")
+	}
+	p.unmap()
+}
