@@ -6,7 +6,7 @@
 # 1 no.
 set -u
 
-packages='gcc make pkg-config libseccomp-dev libzstd-dev libc6-dev git ca-certificates'
+packages='gcc make pkg-config libseccomp-dev libc6-dev git ca-certificates'
 failed=0
 
 lack() { # what, mending line
@@ -64,16 +64,25 @@ else
 	fi
 fi
 
-if ! have gcc || ! have_seccomp || ! have_zstd; then
-	if [ "$(id -u)" = 0 ] && have apt-get; then
-		echo "installing: $packages" >&2
-		log=$(mktemp)
-		# Not `make`'s jobserver, no questions.
-		if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1; then
-			tail -n 5 "$log" >&2
-		fi
-		rm -f "$log"
+install() { # packages
+	[ "$(id -u)" = 0 ] && have apt-get || return 0
+	echo "installing: $*" >&2
+	log=$(mktemp)
+	# Not `make`'s jobserver, no questions.
+	if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } >"$log" 2>&1; then
+		tail -n 5 "$log" >&2
 	fi
+	rm -f "$log"
+}
+
+if ! have gcc || ! have_seccomp; then
+	install $packages
+fi
+# It can be done without: once it could not be had it is not asked for again, until make clean.
+no_zstd=$(dirname "$0")/../bin/.no-zstd
+if ! have_zstd && [ ! -e "$no_zstd" ]; then
+	install libzstd-dev
+	have_zstd || { mkdir -p "${no_zstd%/*}" && touch "$no_zstd"; }
 fi
 if ! have_seccomp; then
 	if have runc || have crun; then
@@ -86,6 +95,6 @@ if ! have_seccomp; then
 	fi
 fi
 if ! have_zstd; then
-	echo "note: no static libzstd here: Go's library compresses layers in zstd, which takes about half as long again; mend it with: sudo apt-get install libzstd-dev" >&2
+	echo "note: no C compiler with a static libzstd here: Go's library compresses layers in zstd, which takes about half as long again; mend it with: sudo apt-get install libzstd-dev" >&2
 fi
 exit $failed
