@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"strata/internal/atomicfile"
 	"strata/internal/errdef"
 )
 
@@ -45,23 +46,7 @@ func (d *dirWriter) put(name string, fill func(f *os.File) error) error {
 	if d.wrote(name) {
 		return nil
 	}
-	target := filepath.Join(d.root, name)
-	f, err := os.CreateTemp(filepath.Dir(target), ".strata-*")
-	if err != nil {
-		return err
-	}
-	err = fill(f)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), target)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err := atomicfile.Fill(filepath.Join(d.root, name), 0o644, fill); err != nil {
 		return err
 	}
 	d.mu.Lock()

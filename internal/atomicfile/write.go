@@ -1,10 +1,7 @@
 package atomicfile
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 )
@@ -52,23 +49,6 @@ func write(path string, data []byte, mode os.FileMode, durable bool) (err error)
 		return SyncDir(filepath.Dir(path))
 	}
 	return nil
-}
-
-// Stream publishes what fn writes at path with mode, as [Write] does; when fn fails nothing is.
-func Stream(path string, mode os.FileMode, fn func(w io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	err = errors.Join(fn(w), w.Flush(), f.Chmod(mode), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }
 
 // SyncDir flushes the names in dir to the disk.

@@ -70,7 +70,11 @@ func (a *app) output(name string, fn func(w io.Writer) error) error {
 	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
 		return fmt.Errorf("invalid output path: %s is not a regular file", name)
 	}
-	if _, err := os.Stat(filepath.Dir(name)); err != nil {
+	_, err := os.Stat(filepath.Dir(name))
+	if err == nil {
+		_, err = filepath.Abs(name)
+	}
+	if err != nil {
 		return fmt.Errorf("invalid output path: %w", err)
 	}
 	if err := atomicfile.Stream(name, 0o600, fn); err != nil {
@@ -162,7 +166,7 @@ func (a *app) importImage() *cobra.Command {
 			}
 			var err error
 			if o.Platform, err = oci.ParsePlatform(platform); err != nil {
-				return usageError{err}
+				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
 				img, err := a.importFrom(cmd.Context(), e, args[0], o)

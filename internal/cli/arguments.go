@@ -17,13 +17,17 @@ import (
 	"strata/internal/errdef"
 )
 
-// swallowed explains a missing argument by the flag at the end of the line that took it for its value: --name ubuntu.
+// swallowed explains a missing argument by the flag at the end of the line that took it for its value: --name ubuntu. A flag that takes
+// numbers or sizes would have refused a name.
 func swallowed(cmd *cobra.Command, words []string) string {
 	if len(words) < 3 {
 		return ""
 	}
 	flag, value := words[len(words)-2], words[len(words)-1]
 	if !strings.HasPrefix(flag, "-") || strings.Contains(flag, "=") || !(invocation{cmd: cmd}).takesValue(flag) {
+		return ""
+	}
+	if f := (invocation{cmd: cmd}).flag(flag); !strings.HasPrefix(f.Value.Type(), "string") {
 		return ""
 	}
 	line := append(slices.Clone(words[:len(words)-1]), "VALUE", value)
@@ -41,10 +45,10 @@ func oneContext(cmd *cobra.Command, args []string) error {
 		if hint == "" || !isDirectory(words[len(words)-1]) {
 			hint = shellWords(append(words, "."))
 		}
-		return usageError{errdef.WithHint(fmt.Errorf("'%s' requires 1 argument: the directory with the files to build from", cmd.CommandPath()), hint)}
+		return errdef.WithHint(fmt.Errorf("'%s' requires 1 argument: the directory with the files to build from", cmd.CommandPath()), hint)
 	}
 	err := fmt.Errorf("'%s' requires 1 argument, the directory with the files to build from, and got %d: %s", cmd.CommandPath(), len(args), shellWords(args))
-	return usageError{errdef.WithHint(err, twoContexts(cmd, words, args))}
+	return errdef.WithHint(err, twoContexts(cmd, words, args))
 }
 
 // twoContexts says what the word beside the directory was probably meant to be: a flag's value, or the image's name.

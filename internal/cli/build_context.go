@@ -30,6 +30,9 @@ func (f *buildFlags) inputs(in io.Reader, dir string, o *engine.BuildOptions) er
 	case !st.IsDir():
 		return fileContext(dir)
 	}
+	if _, err := filepath.Abs(dir); err != nil {
+		return fmt.Errorf("build context %s: %w", dir, err)
+	}
 	o.Context, o.Name = dir, "Dockerfile"
 	switch {
 	case f.df == "-":

@@ -73,7 +73,7 @@ func (a *app) builderDu() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only those for which it holds: until=24h, type=, id=, description~=, shared=")
+	filterVar(cmd, &filters, "", "only those for which it holds: until=24h, type=, id=, description~=, shared=")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "tell more of each entry")
 	cmd.Flags().StringVar(&format, "format", "", "print with a template, or json")
 	return cmd

@@ -37,7 +37,8 @@ type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// usageError is a command line that cannot be understood: exit 125.
+// usageError is a flag that there is not, or whose value cannot be understood: exit 125. Docker has that code for every verb, and for run
+// whatever else is wrong; a wrong number of arguments, an unknown word or a filter without sense are a failure like others: exit 1.
 type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
@@ -101,6 +102,7 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 	var usage usageError
 	var sig interrupted
 	var code failure
+	var format *render.FormatError
 	switch {
 	case err == nil:
 		return 0
@@ -109,14 +111,16 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 	case errors.As(context.Cause(ctx), &sig):
 		fmt.Fprintln(a.err, "strata: interrupted")
 		return 128 + int(sig.sig)
-	case errors.As(err, &usage):
-		render.Error(a.err, mended(err, commandWords()))
-		return 125
-	case errors.As(err, &code):
-		render.Error(a.err, mended(err, commandWords()))
-		return code.code
 	}
 	render.Error(a.err, mended(err, commandWords()))
+	switch {
+	case errors.As(err, &usage):
+		return 125
+	case errors.As(err, &code):
+		return code.code
+	case errors.As(err, &format):
+		return 64
+	}
 	return 1
 }
 

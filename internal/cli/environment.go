@@ -45,7 +45,7 @@ func variable(v string) (set string, ok bool, err error) {
 func variables(file string) ([]string, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, usagef("--env-file: %w", err)
+		return nil, fmt.Errorf("--env-file: %w", err)
 	}
 	defer f.Close()
 	var env []string
@@ -57,18 +57,18 @@ func variables(file string) ([]string, error) {
 		}
 		name, _, _ := strings.Cut(line, "=")
 		if strings.ContainsAny(name, " \t") {
-			return nil, usagef("--env-file %s:%d: variable %q contains white space", file, n, name)
+			return nil, fmt.Errorf("--env-file %s:%d: variable %q contains white space", file, n, name)
 		}
 		set, ok, err := variable(line)
 		if err != nil {
-			return nil, usagef("--env-file %s:%d: %w", file, n, err)
+			return nil, fmt.Errorf("--env-file %s:%d: %w", file, n, err)
 		}
 		if ok {
 			env = append(env, set)
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return nil, usagef("--env-file %s: %w", file, err)
+		return nil, fmt.Errorf("--env-file %s: %w", file, err)
 	}
 	return env, nil
 }

@@ -28,11 +28,11 @@ func (a *app) events() *cobra.Command {
 				return err
 			}
 			if q.Filter, err = event.ParseFilter(filters); err != nil {
-				return usageError{err}
+				return err
 			}
 			out, err := render.NewEvents(a.out, format)
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			return a.watching(cmd.Context(), a.with(cmd.Context(), func(e *engine.Engine) error {
 				return e.Events(cmd.Context(), q, out.Print)
@@ -40,7 +40,7 @@ func (a *app) events() *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only events for which it holds: type= event= container= image= volume= network= label=")
+	filterVar(cmd, &filters, "f", "show only events for which it holds: type= event= container= image= volume= network= label=")
 	fl.StringVar(&format, "format", "", "print with a template, or json")
 	fl.StringVar(&since, "since", "", "show past events too, from this time or age on (2026-01-02T15:04:05, 10m)")
 	fl.StringVar(&until, "until", "", "end at this time; past events are shown too")

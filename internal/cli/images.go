@@ -50,7 +50,7 @@ func (a *app) images() *cobra.Command {
 	fl.BoolVar(&noTrunc, "no-trunc", false, "show whole ids")
 	fl.BoolVarP(&quiet, "quiet", "q", false, "show ids only")
 	fl.StringVar(&format, "format", "", "print with a template, or json")
-	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only images for which it holds: dangling= label= before= since= reference= until=")
+	filterVar(cmd, &filters, "f", "show only images for which it holds: dangling= label= before= since= reference= until=")
 	return cmd
 }
 
@@ -59,7 +59,7 @@ func imageRows(cmd *cobra.Command, e *engine.Engine, filters []string, noTrunc b
 	ctx := cmd.Context()
 	filter, err := e.Images().ParseFilter(ctx, filters)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
 	images, listed := e.Images().Brief(ctx)
 	images = filter.Apply(images)

@@ -38,7 +38,7 @@ func (a *app) inspectKind(kind string) *cobra.Command {
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if kind != "" && !slices.Contains(kinds, kind) {
-				return usageError{fmt.Errorf("unknown type: %q: must be one of %q", kind, kinds)}
+				return fmt.Errorf("unknown type: %q: must be one of %q", kind, kinds)
 			}
 			return a.inspectEach(cmd.Context(), args, format, func(e *engine.Engine, name string) (any, error) {
 				if kind != "" {

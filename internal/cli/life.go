@@ -82,7 +82,7 @@ func (a *app) start() *cobra.Command {
 				}), 1)
 			}
 			if len(args) > 1 {
-				return usagef("cannot attach to several containers at once: name one")
+				return errors.New("cannot attach to several containers at once: name one")
 			}
 			var err error
 			if detachKeys, err = a.detachKeys(detachKeys); err != nil {
@@ -158,13 +158,13 @@ func (a *app) exec() *cobra.Command {
 			if o.Tty && stdin && !o.Detach && !term.IsTerminal(int(a.in.Fd())) {
 				return failure{noTerminal(), 1}
 			}
-			return runFailure(a.one(cmd.Context(), args[0], func(s *container.Store, rec container.Record) error {
+			return execFailure(a.one(cmd.Context(), args[0], func(s *container.Store, rec container.Record) error {
 				res, err := s.Exec(cmd.Context(), rec, o)
 				if err != nil {
 					return typed(cmd, args).explain(err)
 				}
 				return a.exitWith(typed(cmd, args), res)
-			}), 1)
+			}), o.Detach)
 		},
 	}
 	fl := cmd.Flags()
@@ -222,7 +222,7 @@ func (a *app) kill() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sig, err := container.ParseSignal(name)
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			return a.each(cmd.Context(), args, func(s *container.Store, rec container.Record) error {
 				return s.Kill(cmd.Context(), rec, sig)
@@ -321,7 +321,7 @@ func moment(flag, s string) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	if age, err := time.ParseDuration(s); err == nil {
+	if age, err := time.ParseDuration(s); err == nil && s != "0" {
 		return time.Now().Add(-age), nil
 	}
 	if sec, err := time.ParseDuration(s + "s"); err == nil && !strings.ContainsAny(s, "-:T") {
@@ -332,5 +332,5 @@ func moment(flag, s string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, usagef("--%s %q: want an age (10m), seconds since 1970 or a date (2026-01-02T15:04:05)", flag, s)
+	return time.Time{}, fmt.Errorf("--%s %q: want an age (10m), seconds since 1970 or a date (2026-01-02T15:04:05)", flag, s)
 }

@@ -20,8 +20,11 @@ func mended(err error, words []string) error {
 	var file *engine.NotImage
 	var taken *container.NameTaken
 	var other *engine.Elsewhere
+	var call *os.SyscallError
 	hint := ""
 	switch {
+	case errors.As(err, &call) && call.Syscall == "getwd" && errors.Is(call, os.ErrNotExist):
+		hint = "the working directory is gone: go to another, or give whole paths"
 	case errors.As(err, &upper):
 		if line, ok := replaced(words, upper.Name, upper.Lower); ok && upper.Lower != "" {
 			hint = "image names are in lower case: " + line

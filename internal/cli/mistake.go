@@ -27,13 +27,14 @@ func (m misuse) Error() string {
 	return fmt.Sprintf("%s%s\n\nRun '%s --help' for more information", m.what, usage, m.cmd.CommandPath())
 }
 
-// misused is the error, with the line that was most likely meant if there is one.
+// misused is the error, with the line that was most likely meant if there is one. Docker ends with 125 only where a flag is wrong,
+// which the caller says, and with 1 for all else.
 func misused(cmd *cobra.Command, what string, meant ...string) error {
 	err := error(misuse{cmd, what})
 	if len(meant) > 0 {
 		err = errdef.WithHint(err, fmt.Sprintf("did you mean '%s'?", strings.Join(meant, "' or '")))
 	}
-	return usageError{err}
+	return err
 }
 
 // unknown answers a bare call with the help, and a word that is no command with the commands that are near.
@@ -42,10 +43,10 @@ func (a *app) unknown(cmd *cobra.Command, args []string) error {
 		return cmd.Help()
 	}
 	if why := absentCommands[args[0]]; cmd.Parent() == nil && why != "" {
-		return usageError{fmt.Errorf("docker's command %q is not here, because %s: %w", args[0], why, errdef.ErrUnsupported)}
+		return fmt.Errorf("docker's command %q is not here, because %s: %w", args[0], why, errdef.ErrUnsupported)
 	}
 	if cmd.Parent() == nil && word(laterCommands, args[0]) {
-		return usageError{errdef.WithHint(fmt.Errorf("docker's command %q: %w yet", args[0], errdef.ErrUnsupported), fmt.Sprintf("'%s --help' lists what there is", cmd.CommandPath()))}
+		return errdef.WithHint(fmt.Errorf("docker's command %q: %w yet", args[0], errdef.ErrUnsupported), fmt.Sprintf("'%s --help' lists what there is", cmd.CommandPath()))
 	}
 	var meant []string
 	for _, name := range near(args[0], a.commandNames(cmd)) {
@@ -94,7 +95,7 @@ func (a *app) flagError(c *cobra.Command, err error) error {
 		return usageError{errdef.WithHint(fmt.Errorf("flag --%s of docker's %s: %w yet", name, c.Name(), errdef.ErrUnsupported), fmt.Sprintf("'%s --help' lists what there is", c.CommandPath()))}
 	}
 	if hint := twoHyphens(c, err.Error()); hint != "" {
-		return errdef.WithHint(misused(c, err.Error()), hint)
+		return usageError{errdef.WithHint(misused(c, err.Error()), hint)}
 	}
 	var flags, meant []string
 	c.Flags().VisitAll(func(f *pflag.Flag) { flags = append(flags, f.Name) })
@@ -103,7 +104,7 @@ func (a *app) flagError(c *cobra.Command, err error) error {
 			meant = append(meant, "--"+flag)
 		}
 	}
-	return misused(c, err.Error(), meant...)
+	return usageError{misused(c, err.Error(), meant...)}
 }
 
 // near gives those of the names, at most three, that were most likely meant by the typed word.
@@ -153,7 +154,7 @@ func editDistance(a, b string) int {
 	return rows[len(a)][len(b)]
 }
 
-// exactly, atLeast and between are cobra's argument checks with docker's words and exit code.
+// exactly, atLeast and between are cobra's argument checks with docker's words.
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {

@@ -40,7 +40,7 @@ func (a *app) networkCreate() *cobra.Command {
 				return err
 			}
 			if o.Pools, err = pools(subnets, ranges, gateways, aux); err != nil {
-				return usageError{err}
+				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error {
 				n, err := e.CreateNetwork(cmd.Context(), o)
@@ -171,10 +171,10 @@ func (a *app) networkConnect() *cobra.Command {
 			at.Network = args[0]
 			var err error
 			if at.IPv4, err = parseAddress(ip, netip.Addr.Is4); err != nil {
-				return usageError{err}
+				return err
 			}
 			if at.IPv6, err = parseAddress(ip6, netip.Addr.Is6); err != nil {
-				return usageError{err}
+				return err
 			}
 			return a.with(cmd.Context(), func(e *engine.Engine) error { return e.Connect(cmd.Context(), args[1], at) })
 		},
@@ -218,7 +218,7 @@ func (a *app) networkLs() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := engine.ParseNetworkFilter(filters)
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			if format, err = a.format(format, quiet, func(d config.Docker) string { return d.NetworksFormat }); err != nil {
 				return err
@@ -250,7 +250,7 @@ func (a *app) networkLs() *cobra.Command {
 	fl.BoolVarP(&quiet, "quiet", "q", false, "show ids only")
 	fl.BoolVar(&noTrunc, "no-trunc", false, "show whole ids")
 	fl.StringVar(&format, "format", "", "print with a template, or json")
-	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only networks for which it holds: driver= id= label= name= scope= type= dangling=")
+	filterVar(cmd, &filters, "f", "show only networks for which it holds: driver= id= label= name= scope= type= dangling=")
 	return cmd
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"strata/internal/cli/render"
 	"strata/internal/container"
@@ -128,11 +129,16 @@ func (l invocation) takesValue(word string) bool {
 	if strings.Contains(word, "=") {
 		return false
 	}
-	f := l.cmd.Flags().Lookup(strings.TrimPrefix(word, "--"))
-	if !strings.HasPrefix(word, "--") {
-		f = l.cmd.Flags().ShorthandLookup(word[len(word)-1:])
-	}
+	f := l.flag(word)
 	return f != nil && f.NoOptDefVal == ""
+}
+
+// flag is the one that a word names, of several letters behind one hyphen the last; nil if there is none.
+func (l invocation) flag(word string) *pflag.Flag {
+	if name, long := strings.CutPrefix(word, "--"); long {
+		return l.cmd.Flags().Lookup(name)
+	}
+	return l.cmd.Flags().ShorthandLookup(word[len(word)-1:])
 }
 
 // shellWords writes words so that a shell reads them as they are.

@@ -91,7 +91,7 @@ func (a *app) systemPrune() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&o.All, "all", "a", false, "remove all images without a container, and all build cache")
 	cmd.Flags().BoolVar(&o.Volumes, "volumes", false, "remove volumes that no container has, too")
-	cmd.Flags().StringArrayVar(&o.Filters, "filter", nil, "only those for which it holds: until= label= label!=")
+	filterVar(cmd, &o.Filters, "", "only those for which it holds: until= label= label!=")
 	return p.flags(cmd)
 }
 
@@ -150,7 +150,7 @@ func (a *app) imagePrune() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&o.All, "all", "a", false, "remove all images that no container uses")
-	cmd.Flags().StringArrayVar(&o.Filters, "filter", nil, "only those for which it holds: until= label=")
+	filterVar(cmd, &o.Filters, "", "only those for which it holds: until= label=")
 	cmd.Flags().Var(&most, "max-used-space", "remove what was used longest ago until all images take at most so much")
 	cmd.Flags().IntVar(&o.Limits.Keep, "keep", 0, "remove all but so many images of each repository")
 	cmd.Flags().DurationVar(&o.Limits.UnusedFor, "unused-for", 0, "remove images that were not used for so long")
@@ -182,7 +182,7 @@ func (a *app) containerPrune() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&o.Filters, "filter", nil, "only those for which it holds: until= label= label!=")
+	filterVar(cmd, &o.Filters, "", "only those for which it holds: until= label= label!=")
 	return p.flags(cmd)
 }
 
@@ -217,7 +217,7 @@ func (a *app) volumePrune() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&o.All, "all", "a", false, "those with names, too")
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only those for which it holds: label= label!=")
+	filterVar(cmd, &filters, "", "only those for which it holds: label= label!=")
 	return p.flags(cmd)
 }
 
@@ -231,7 +231,7 @@ func (a *app) networkPrune() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := engine.ParseNetworkFilter(filters)
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			return p.run(cmd, "This removes all networks that no running container is in.", func(e *engine.Engine) error {
 				removed, err := e.PruneNetworks(cmd.Context(), filter, p.dry)
@@ -240,7 +240,7 @@ func (a *app) networkPrune() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only those for which it holds: until= label=")
+	filterVar(cmd, &filters, "", "only those for which it holds: until= label=")
 	return p.flags(cmd)
 }
 
@@ -275,7 +275,7 @@ func (a *app) builderPrune() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&o.All, "all", "a", false, "remove entries whose layers an image has, too")
-	fl.StringArrayVar(&o.Filters, "filter", nil, "only those for which it holds: until=24h, type=, id=, description~=, shared=")
+	filterVar(cmd, &o.Filters, "", "only those for which it holds: until=24h, type=, id=, description~=, shared=")
 	fl.Var(&reserved, "reserved-space", "keep so much of what was used last")
 	fl.Var(&reserved, "keep-storage", "the older name of --reserved-space")
 	fl.Var(&maxUsed, "max-used-space", "keep at most so much, or --reserved-space if that is more")

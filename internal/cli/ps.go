@@ -83,7 +83,7 @@ func (a *app) ps() *cobra.Command {
 	fl.BoolVarP(&latest, "latest", "l", false, "show the newest container")
 	fl.IntVarP(&last, "last", "n", -1, "show the newest n containers")
 	fl.StringVar(&format, "format", "", "print with a template, or json")
-	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only containers for which it holds: name= id= status= label= ancestor= exited= health= volume= network= before= since= is-task= publish= expose=")
+	filterVar(cmd, &filters, "f", "show only containers for which it holds: name= id= status= label= ancestor= exited= health= volume= network= before= since= is-task= publish= expose=")
 	return cmd
 }
 
@@ -167,36 +167,33 @@ type containerFilter struct {
 func parseContainerFilters(exprs []string) (containerFilter, error) {
 	f := containerFilter{values: map[string][]string{}}
 	for _, expr := range exprs {
-		key, value, ok := strings.Cut(expr, "=")
-		if !ok {
-			return f, usagef("--filter %q: want NAME=VALUE", expr)
-		}
+		key, value, _ := strings.Cut(expr, "=")
 		switch key {
 		case "name", "id", "label", "ancestor", "volume", "network", "before", "since":
 		case "is-task":
 			if value != "true" && value != "false" {
-				return f, usagef("invalid filter 'is-task=%s': want true or false", value)
+				return f, fmt.Errorf("invalid filter 'is-task=%s': want true or false", value)
 			}
 		case "status":
 			if !slices.Contains(containerStates(), value) {
-				return f, usageError{errdef.WithHint(fmt.Errorf("invalid filter 'status=%s': %w", value, errdef.ErrInvalid), "the states are "+strings.Join(containerStates(), ", "))}
+				return f, errdef.WithHint(fmt.Errorf("invalid filter 'status=%s': %w", value, errdef.ErrInvalid), "the states are "+strings.Join(containerStates(), ", "))
 			}
 			f.state = true
 		case "health":
 			if !slices.Contains([]string{"starting", "healthy", "unhealthy", "none"}, value) {
-				return f, usagef("invalid filter 'health=%s': want starting, healthy, unhealthy or none", value)
+				return f, fmt.Errorf("invalid filter 'health=%s': want starting, healthy, unhealthy or none", value)
 			}
 		case "exited":
 			if _, err := strconv.Atoi(value); err != nil {
-				return f, usagef("--filter exited=%s: want an exit code", value)
+				return f, fmt.Errorf("--filter exited=%s: want an exit code", value)
 			}
 			f.state = true
 		case "publish", "expose":
 			if _, err := network.ParsePorts(value); err != nil {
-				return f, usagef("error while looking up for %s %s: %w", key, value, err)
+				return f, fmt.Errorf("error while looking up for %s %s: %w", key, value, err)
 			}
 		default:
-			return f, usagef("--filter %q: no such filter: name, id, status, label, ancestor, exited, health, volume, network, before, since, is-task, publish or expose", key)
+			return f, fmt.Errorf("--filter %q: no such filter: name, id, status, label, ancestor, exited, health, volume, network, before, since, is-task, publish or expose", key)
 		}
 		f.values[key] = append(f.values[key], value)
 	}

@@ -70,7 +70,7 @@ func (a *app) pull() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if o.Platform, err = oci.ParsePlatform(platform); err != nil {
-				return usageError{err}
+				return err
 			}
 			if err := limits(); err != nil {
 				return err
@@ -142,7 +142,7 @@ func (a *app) push() *cobra.Command {
 			}
 			var err error
 			if o.Platform, err = oci.ParsePlatform(platform); err != nil {
-				return usageError{err}
+				return err
 			}
 			if err := limits(); err != nil {
 				return err
@@ -233,9 +233,9 @@ func (a *app) login() *cobra.Command {
 			host := serverOf(args)
 			switch {
 			case stdin && cmd.Flags().Changed("password"):
-				return usagef("--password and --password-stdin are mutually exclusive")
+				return errors.New("--password and --password-stdin are mutually exclusive")
 			case stdin && user == "":
-				return usagef("Must provide --username with --password-stdin")
+				return errors.New("Must provide --username with --password-stdin")
 			case cmd.Flags().Changed("password"):
 				fmt.Fprintln(a.err, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
 			}

@@ -97,7 +97,7 @@ func (f *createFlags) options(a *app, cmd *cobra.Command, args []string) (engine
 		o.Config.Entrypoint = []string{f.entrypoint.value}
 	}
 	if o.Config.Env, err = environment(f.envFiles, f.env); err != nil {
-		return o, err
+		return o, usageError{err}
 	}
 	if o.Config.Env, err = a.withProxies(o.Config.Env); err != nil {
 		return o, err
@@ -195,7 +195,7 @@ func (a *app) run() *cobra.Command {
 				return err
 			}
 			if detach && len(f.attach) > 0 {
-				return usagef("conflicting options: --attach and --detach")
+				return errors.New("conflicting options: cannot specify both --attach and --detach")
 			}
 			streams, err := a.chosenStreams(f.attach, f.stdin)
 			if err != nil {
@@ -230,7 +230,7 @@ func notTerminal(ctx context.Context, e *engine.Engine, o engine.CreateOptions) 
 	if _, err := e.Resolve(ctx, o.Image, engine.PullNever); errors.Is(err, errdef.ErrInvalid) {
 		return err
 	}
-	return usageError{noTerminal()}
+	return failure{noTerminal(), 1}
 }
 
 func noTerminal() error {
@@ -302,12 +302,13 @@ func (a *app) chosenStreams(names []string, stdin bool) (container.Streams, erro
 	return s, nil
 }
 
-// runFailure gives an error of run, create, start or exec docker's exit code: 126 and 127 when the command in the container
+// runFailure gives an error of run or start docker's exit code: 126 and 127 when the command in the container
 // could not be started, other for everything else.
 func runFailure(err error, other int) error {
 	var st status
 	var usage usageError
-	if err == nil || errors.As(err, &st) || errors.As(err, &usage) {
+	var known failure
+	if err == nil || errors.As(err, &st) || errors.As(err, &usage) || errors.As(err, &known) {
 		return err
 	}
 	var start *runtime.StartError
@@ -315,6 +316,21 @@ func runFailure(err error, other int) error {
 		return failure{err, start.Exit}
 	}
 	return failure{err, other}
+}
+
+// execFailure gives an error of exec docker's exit code: 127 when the program is not there, 126 when something else keeps the command
+// from starting, 1 when nobody waits for it or the container does not take commands.
+func execFailure(err error, detached bool) error {
+	var start *runtime.StartError
+	switch {
+	case !errors.As(err, &start):
+		return err
+	case detached:
+		return failure{err, 1}
+	case start.Exit == 127:
+		return failure{err, 127}
+	}
+	return failure{err, 126}
 }
 
 // failure is an error with the exit code that docker has for it.
@@ -346,14 +362,14 @@ func (a *app) create() *cobra.Command {
 			}
 			o.Config.AttachStdin, o.Config.AttachStdout, o.Config.AttachStderr = streams.In != nil, streams.Out != nil, streams.Err != nil
 			shown := a.missingImage(f.quiet)
-			return runFailure(a.with(cmd.Context(), func(e *engine.Engine) error {
+			return a.with(cmd.Context(), func(e *engine.Engine) error {
 				rec, err := a.createContainer(cmd.Context(), e, o, f.cidfile, shown)
 				if err != nil {
 					return err
 				}
 				fmt.Fprintln(a.out, rec.ID)
 				return nil
-			}), 125)
+			})
 		},
 	}
 	f.add(cmd)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -37,17 +38,14 @@ func (a *app) search() *cobra.Command {
 	fl.IntVar(&o.Limit, "limit", 0, "show at most this many (25 unless given)")
 	fl.BoolVar(&noTrunc, "no-trunc", false, "show whole descriptions")
 	fl.StringVar(&format, "format", "", "print with a template, or json")
-	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only repositories for which it holds: is-official= stars=")
+	filterVar(cmd, &filters, "f", "show only repositories for which it holds: is-official= stars=")
 	return cmd
 }
 
 // searchFilters reads docker's filters of search.
 func searchFilters(o *engine.SearchOptions, exprs []string) error {
 	for _, expr := range exprs {
-		key, value, ok := strings.Cut(expr, "=")
-		if !ok {
-			return usagef("--filter %q: want NAME=VALUE", expr)
-		}
+		key, value, _ := strings.Cut(expr, "=")
 		var err error
 		var yes bool
 		switch strings.TrimSpace(key) {
@@ -60,10 +58,10 @@ func searchFilters(o *engine.SearchOptions, exprs []string) error {
 		case "stars":
 			o.Stars, err = strconv.Atoi(value)
 		default:
-			return usagef("--filter %q: no such filter: is-official, is-automated or stars", key)
+			return fmt.Errorf("--filter %q: no such filter: is-official, is-automated or stars", key)
 		}
 		if err != nil {
-			return usagef("invalid filter '%s=%s'", key, value)
+			return fmt.Errorf("invalid filter '%s=%s'", key, value)
 		}
 	}
 	return nil

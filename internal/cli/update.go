@@ -1,10 +1,20 @@
 package cli
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"strata/internal/container"
 )
+
+// changesAny reports whether a flag of the verb itself was given.
+func changesAny(cmd *cobra.Command) bool {
+	any := false
+	cmd.Flags().Visit(func(f *pflag.Flag) { any = any || cmd.Root().PersistentFlags().Lookup(f.Name) == nil })
+	return any
+}
 
 func (a *app) update() *cobra.Command {
 	var f resourceFlags
@@ -14,14 +24,14 @@ func (a *app) update() *cobra.Command {
 		Short: "Change what containers may use",
 		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cmd.Flags().NFlag() == 0 {
-				return usagef("you must provide one or more flags when using this command")
+			if !changesAny(cmd) {
+				return errors.New("you must provide one or more flags when using this command")
 			}
 			change := container.Change{Resources: f.resources(cmd)}
 			if cmd.Flags().Changed("restart") {
 				p, err := container.ParseRestart(restart)
 				if err != nil {
-					return usageError{err}
+					return err
 				}
 				change.Restart = &p
 			}

@@ -30,13 +30,13 @@ func (a *app) volumeCreate() *cobra.Command {
 		Args:  between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 && name != "" {
-				return usagef("conflicting options: cannot specify a volume-name through both --name and as a positional arg")
+				return errors.New("conflicting options: cannot specify a volume-name through both --name and as a positional arg")
 			}
 			if len(args) == 1 {
 				name = args[0]
 			}
 			if driver != "local" {
-				return usageError{container.NoDriver(driver)}
+				return container.NoDriver(driver)
 			}
 			var o container.VolumeOptions
 			var err error
@@ -102,7 +102,7 @@ func (a *app) volumeLs() *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&quiet, "quiet", "q", false, "show names only")
 	fl.StringVar(&format, "format", "", "print with a template, or json")
-	fl.StringArrayVarP(&filters, "filter", "f", nil, "show only volumes for which it holds: name= label= label!= driver= dangling=")
+	filterVar(cmd, &filters, "f", "show only volumes for which it holds: name= label= label!= driver= dangling=")
 	return cmd
 }
 
@@ -112,14 +112,12 @@ type volumeFilter map[string][]string
 func parseVolumeFilters(exprs []string) (volumeFilter, error) {
 	f := volumeFilter{}
 	for _, expr := range exprs {
-		key, value, ok := strings.Cut(expr, "=")
+		key, value, _ := strings.Cut(expr, "=")
 		switch {
-		case !ok:
-			return nil, usagef("--filter %q: want NAME=VALUE", expr)
 		case key == "dangling" && value != "true" && value != "false" && value != "1" && value != "0":
-			return nil, usagef("invalid filter 'dangling=%s': want true or false", value)
+			return nil, fmt.Errorf("invalid filter 'dangling=%s': want true or false", value)
 		case key != "name" && key != "label" && key != "label!" && key != "driver" && key != "dangling" && key != "all":
-			return nil, usagef("--filter %q: no such filter: name, label, label!, driver or dangling", key)
+			return nil, fmt.Errorf("--filter %q: no such filter: name, label, label!, driver or dangling", key)
 		}
 		f[key] = append(f[key], value)
 	}

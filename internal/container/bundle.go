@@ -39,7 +39,10 @@ func (s *Store) prepare(ctx context.Context, rec *Record, n nets) (bundle string
 		if spec, err = s.spec(ctx, *rec, n, root, target); err != nil {
 			return err
 		}
-		return makeStubs(rec, root, spec.Mounts)
+		if err := makeStubs(rec, root, spec.Mounts); err != nil {
+			return err
+		}
+		return makeCwd(root, spec)
 	})
 	if err == nil && n.users != nil {
 		err = s.letIn(rec.ID, target)
@@ -282,7 +285,7 @@ func tmpfsMounts(rec Record) (mounts []specs.Mount) {
 func bindMount(b Bind) (specs.Mount, error) {
 	_, err := os.Stat(b.Source)
 	if errors.Is(err, fs.ErrNotExist) && b.CreateSource {
-		err = os.MkdirAll(b.Source, 0o755)
+		err = makeShown(b.Source)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return specs.Mount{}, fmt.Errorf("bind source path does not exist: %s: %w", b.Source, errdef.ErrInvalid)

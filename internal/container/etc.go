@@ -43,8 +43,7 @@ func (s *Store) writeEtc(rec Record, n nets) error {
 	for name, content := range map[string]string{
 		"hosts": hosts(rec, n.endpoints), "hostname": rec.Config.Hostname + "\n", "resolv.conf": resolvers(rec, n),
 	} {
-		// Not renamed into place: a container that is being restarted has none of them mounted.
-		if err := os.WriteFile(filepath.Join(s.Dir(rec.ID), name), []byte(content), 0o644); err != nil {
+		if err := writeShown(filepath.Join(s.Dir(rec.ID), name), content); err != nil {
 			return fmt.Errorf("container file %s: %w", name, err)
 		}
 	}
@@ -57,7 +56,7 @@ func (s *Store) renameHosts(rec Record) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(s.Dir(rec.ID), "hosts"), []byte(hosts(rec, endpoints)), 0o644)
+	return writeShown(filepath.Join(s.Dir(rec.ID), "hosts"), hosts(rec, endpoints))
 }
 
 // hosts is the container's /etc/hosts.

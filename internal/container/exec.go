@@ -33,7 +33,7 @@ type ExecOptions struct {
 }
 
 // Exec runs a command in the container. An error that is a *runtime.StartError by errors.As carries docker's exit code
-// 126 or 127. A command with a terminal or input has a shim of its own and goes on when this process ends; one without ends
+// 125, 126 or 127. A command with a terminal or input has a shim of its own and goes on when this process ends; one without ends
 // with this process if it does not endure closed streams.
 func (s *Store) Exec(ctx context.Context, rec Record, o ExecOptions) (Result, error) {
 	res, err := s.exec(ctx, rec, o)

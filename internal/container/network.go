@@ -418,7 +418,7 @@ func (s *Store) startResolver(ctx context.Context, rec Record) error {
 		return err
 	}
 	conn.Close()
-	return os.WriteFile(filepath.Join(s.Dir(rec.ID), "resolv.conf"), []byte(resolvers(rec, nets{resolve: true})), 0o644)
+	return writeShown(filepath.Join(s.Dir(rec.ID), "resolv.conf"), resolvers(rec, nets{resolve: true}))
 }
 
 // DisconnectNetwork takes a container out of a network, at once if it runs.

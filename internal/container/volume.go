@@ -140,7 +140,7 @@ func (s *Store) makeVolume(rec volumeRecord) error {
 	if err := checkDriver(rec.Options); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(s.volumeDir(rec.Name), "_data"), 0o755); err != nil {
+	if err := makeShown(filepath.Join(s.volumeDir(rec.Name), "_data")); err != nil {
 		return fmt.Errorf("volume: %w", err)
 	}
 	if err := s.putVolume(rec); err != nil {
@@ -273,7 +273,7 @@ func (s *Store) copyUp(root *rootfs.Root, from, data, beside string) error {
 	if err := os.RemoveAll(beside); err != nil {
 		return err
 	}
-	if err := os.Mkdir(beside, 0o755); err != nil {
+	if err := makeShown(beside); err != nil {
 		return err
 	}
 	if err := rootfs.CopyTree(src, beside, o); err != nil {

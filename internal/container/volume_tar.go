@@ -122,7 +122,7 @@ func (s *Store) importAside(ctx context.Context, name string, plain io.Reader) e
 	if err := os.RemoveAll(beside); err != nil { // of an import that was killed
 		return err
 	}
-	if err := os.Mkdir(beside, 0o755); err != nil {
+	if err := makeShown(beside); err != nil {
 		return err
 	}
 	err := s.unpackVolume(ctx, name, plain, beside)

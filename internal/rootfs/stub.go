@@ -45,8 +45,10 @@ func (r *Root) Stubs(stubs []Stub) (made []string, err error) {
 		if err != nil {
 			return made, err
 		}
-		f.Close()
 		made = append(made, where)
+		if err := errors.Join(f.Chmod(0o644), f.Close()); err != nil { // after the umask
+			return made, err
+		}
 	}
 	return made, nil
 }

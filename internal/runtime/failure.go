@@ -92,6 +92,7 @@ func newStartError(raw string) *StartError {
 	}
 	switch {
 	case has("mounting "): // the mount's source or place, not the program
+	case has("chdir ") && !has(unix.EACCES.Error(), "Permission denied"): // the working directory is not there
 	case has("executable file not found", "executable file `", unix.ENOENT.Error()):
 		e.Exit = 127
 	case has(unix.EACCES.Error(), "Permission denied", unix.EISDIR.Error(), unix.ENOEXEC.Error()):

@@ -169,7 +169,9 @@ func TestStartErrorTexts(t *testing.T) {
 		"exec /x: exec format error":                                        {Exit: 126, Message: "exec /x: exec format error"},
 		"executable file `x` not found in $PATH: No such file or directory": {Exit: 127, Message: "executable file `x` not found in $PATH: No such file or directory"},
 		`runc run failed: unable to start container process: error during container init: error mounting "/a" to rootfs at "/b": stat /a: no such file or directory`: {Exit: 125, Message: `error mounting "/a" to rootfs at "/b": stat /a: no such file or directory`},
-		"runc run failed: container with given ID already exists": {Exit: 125, Message: "container with given ID already exists"},
+		`exec failed: unable to start container process: chdir to cwd ("/x") set in config.json failed: no such file or directory`:                                   {Exit: 125, Message: `chdir to cwd ("/x") set in config.json failed: no such file or directory`},
+		`exec failed: unable to start container process: chdir to cwd ("/x") set in config.json failed: permission denied`:                                           {Exit: 126, Message: `chdir to cwd ("/x") set in config.json failed: permission denied`},
+		"runc run failed: container with given ID already exists":                                                                                                    {Exit: 125, Message: "container with given ID already exists"},
 	} {
 		got := newStartError(raw)
 		if got.Exit != want.Exit || got.Message != want.Message || got.Raw != raw {

@@ -2,7 +2,9 @@ package userns
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,7 +48,7 @@ func Enter(ctx context.Context, o EnterOptions) error {
 	}
 	defer unix.Close(pidfd) // reached on failure only
 	cwd, err := os.Getwd()
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // one that was removed has no name, and may serve all the same
 		return fmt.Errorf("working directory: %w", err)
 	}
 	env := environ("STRATA_ROOT="+root, "STRATA_RUN="+run, "PWD="+cwd, marker+"="+strconv.FormatUint(h.Inode, 10))
@@ -109,7 +111,8 @@ func environ(set ...string) []string {
 	return append(env, set...)
 }
 
-// join executes strata-enter, which joins the namespaces of the process behind pidfd and executes this program again.
+// join executes strata-enter, which joins the namespaces of the process behind pidfd and executes this program again. cwd is "" where
+// the working directory was removed.
 func join(helper string, pidfd int, cwd string, env []string) error {
 	exe, err := os.Executable()
 	if err != nil {
@@ -138,7 +141,10 @@ func joinByNsenter(h holder, cwd string, env []string) error {
 	if err != nil {
 		return err
 	}
-	args := []string{nsenter, "--preserve-credentials", "--wd=" + cwd}
+	args := []string{nsenter, "--preserve-credentials", "--wd"}
+	if cwd != "" {
+		args[2] += "=" + cwd
+	}
 	for _, kind := range []string{"user", "mnt"} {
 		fd, err := unix.Open(nsPath(h.PID, kind), unix.O_RDONLY, 0) // stays open through exec
 		if err != nil {

@@ -17,7 +17,7 @@ func Document(w io.Writer, format string, document any) error {
 	}
 	tmpl, err := parseTemplate(format)
 	if err != nil {
-		return &templateError{"template parsing error: " + err.Error()}
+		return &FormatError{templateError{"template parsing error: " + err.Error()}}
 	}
 	line, err := inspectOne(tmpl, document)
 	if err != nil {

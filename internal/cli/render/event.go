@@ -28,7 +28,7 @@ func NewEvents(w io.Writer, format string) (*Events, error) {
 	}
 	tmpl, err := parseTemplate(strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(format))
 	if err != nil {
-		return nil, &templateError{"failed to parse template: " + err.Error()}
+		return nil, &FormatError{templateError{"Error parsing format: " + err.Error()}}
 	}
 	return &Events{w, eventTemplate(tmpl)}, nil
 }
@@ -67,7 +67,7 @@ func eventJSON(b *bytes.Buffer, m event.Message) error {
 func eventTemplate(tmpl *template.Template) func(*bytes.Buffer, event.Message) error {
 	return func(b *bytes.Buffer, m event.Message) error {
 		if err := tmpl.Execute(b, m); err != nil {
-			return &templateError{"failed to execute template: " + err.Error()}
+			return &FormatError{templateError{"Error parsing format: " + err.Error()}}
 		}
 		return nil
 	}

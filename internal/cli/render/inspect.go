@@ -22,7 +22,7 @@ func Inspect[T any](w io.Writer, format string, documents []T) error {
 	}
 	tmpl, err := parseTemplate(format)
 	if err != nil {
-		return &templateError{"template parsing error: " + err.Error()}
+		return &FormatError{templateError{"template parsing error: " + err.Error()}}
 	}
 	for _, d := range documents {
 		line, err := inspectOne(tmpl, d)

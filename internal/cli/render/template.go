@@ -17,6 +17,9 @@ type templateError struct{ text string }
 func (e *templateError) Error() string        { return e.text }
 func (e *templateError) Is(target error) bool { return target == errdef.ErrInvalid }
 
+// FormatError is a format that is no template, where a document or events are printed: docker has an exit code for that.
+type FormatError struct{ templateError }
+
 // parseTemplate compiles text with docker's functions.
 func parseTemplate(text string) (*template.Template, error) {
 	return template.New("").Funcs(functions()).Parse(text)
