@@ -21,6 +21,7 @@ func hostConfigDocument(rec container.Record) render.HostConfig {
 	doc.DNS, doc.DNSSearch, doc.DNSOptions = h.DNS, h.DNSSearch, h.DNSOptions
 	doc.VolumesFrom = h.VolumesFrom
 	accessDocument(&doc, h.Access)
+	doc.MaskedPaths, doc.ReadonlyPaths = h.Access.Hidden(h.Privileged)
 	r := h.Resources
 	doc.CPUShares, doc.Memory, doc.NanoCPUs, doc.MemorySwap, doc.MemoryReservation = r.CPUShares, r.Memory, r.NanoCPUs, r.MemorySwap, r.MemoryReservation
 	doc.CPUPeriod, doc.CPUQuota, doc.CpusetCpus, doc.CpusetMems = r.CPUPeriod, r.CPUQuota, r.CpusetCpus, r.CpusetMems

@@ -48,19 +48,20 @@ func (a *app) ps() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if err := filter.resolve(e, records); err != nil {
+				if err := filter.resolve(cmd.Context(), e, records); err != nil {
 					return err
 				}
-				if last > 0 {
-					records = records[:min(last, len(records))]
-				}
+				measured := size || strings.Contains(format, ".Size")
 				var rows []render.ContainerRow
 				for _, rec := range records {
+					if last > 0 && len(rows) == last {
+						break
+					}
 					if !filter.match(rec) || !all && last <= 0 && !filter.state && !rec.State.Supervised() {
 						continue
 					}
 					row := containerRow(rec, noTrunc)
-					if size {
+					if measured {
 						if row.Size, err = containerSize(cmd.Context(), e, s, rec); err != nil {
 							return err
 						}
@@ -205,8 +206,8 @@ func containerStates() []string {
 	return []string{"created", "restarting", "running", "removing", "paused", "exited", "dead"}
 }
 
-// resolve finds the containers that before and since name among all, and the names of networks that are given by id.
-func (f *containerFilter) resolve(e *engine.Engine, all []container.Record) error {
+// resolve finds the containers that before and since name among all, the names of networks that are given by id, and the ids of images.
+func (f *containerFilter) resolve(ctx context.Context, e *engine.Engine, all []container.Record) error {
 	for key, into := range map[string]*time.Time{"before": &f.before, "since": &f.since} {
 		for _, ref := range f.values[key] {
 			i := slices.IndexFunc(all, func(rec container.Record) bool { return rec.Name == strings.TrimPrefix(ref, "/") })
@@ -223,6 +224,11 @@ func (f *containerFilter) resolve(e *engine.Engine, all []container.Record) erro
 	for i, ref := range f.values["network"] {
 		if n, err := e.Networks().Lookup(ref); err == nil {
 			f.values["network"][i] = n.Name
+		}
+	}
+	for i, ref := range f.values["ancestor"] {
+		if img, err := e.Images().Resolve(ctx, ref); err == nil {
+			f.values["ancestor"][i] = img.ID.Encoded()
 		}
 	}
 	return nil

@@ -103,6 +103,18 @@ func seccompProfile(value string, readFile func(name string) ([]byte, error)) (s
 	return string(raw), nil
 }
 
+// Hidden are the paths that the container sees empty, and those that it cannot write to; nil where there is none because it is privileged.
+func (a Access) Hidden(privileged bool) (masked, readonly []string) {
+	if privileged {
+		return a.Security.Mask, nil
+	}
+	visible := func(p string) bool {
+		return slices.ContainsFunc(a.Security.Unmask, func(u string) bool { return u == "ALL" || path.Clean(u) == p })
+	}
+	masked = append(slices.DeleteFunc(slices.Clone(runtime.MaskedPaths()), visible), a.Security.Mask...)
+	return masked, slices.DeleteFunc(runtime.ReadonlyPaths(), visible)
+}
+
 // confine applies what --security-opt says to the document.
 func (a Access) confine(spec *specs.Spec, privileged bool) error {
 	s := a.Security
@@ -121,11 +133,7 @@ func (a Access) confine(spec *specs.Spec, privileged bool) error {
 			return err
 		}
 	}
-	visible := func(p string) bool {
-		return slices.ContainsFunc(s.Unmask, func(u string) bool { return u == "ALL" || path.Clean(u) == p })
-	}
-	spec.Linux.MaskedPaths = append(slices.DeleteFunc(slices.Clone(spec.Linux.MaskedPaths), visible), s.Mask...)
-	spec.Linux.ReadonlyPaths = slices.DeleteFunc(slices.Clone(spec.Linux.ReadonlyPaths), visible)
+	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = a.Hidden(privileged)
 	if s.WritableCgroups {
 		for i, m := range spec.Mounts {
 			if m.Type == "cgroup" {

@@ -81,10 +81,7 @@ func (s *Store) CopyOutTar(ctx context.Context, rec Record, src string, w io.Wri
 			return err
 		}
 		defer from.dir.Close()
-		_, name := splitEntry(end.path)
-		if end.rename != "" {
-			name = end.rename
-		}
+		_, name := splitEntry(end.path) // of a link that was followed, what it leads to
 		if name == "/" {
 			name = "."
 		}
@@ -237,9 +234,12 @@ func (t *fileTree) source(name string, o CopyOptions) (copySource, copyEnd, erro
 	end := copyEnd{path: insidePath(name), exists: true}
 	real, st, err := t.locate(end.path)
 	if err == nil && o.Follow && st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		if real, err = t.root.Resolve(real); err == nil {
+		link := real
+		if real, err = t.root.Resolve(link); err == nil {
 			end.path, end.rename = followed(end.path, real)
 			st, err = t.root.Lstat(real)
+		} else if lost, lerr := t.root.Landing(link); lerr == nil {
+			name = lost
 		}
 	}
 	if err != nil {

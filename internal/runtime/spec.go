@@ -130,8 +130,7 @@ func Spec(p Params) (*specs.Spec, error) {
 	if p.Privileged {
 		return s, nil
 	}
-	s.Linux.MaskedPaths = maskedPaths()
-	s.Linux.ReadonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+	s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = MaskedPaths(), ReadonlyPaths()
 	if !p.Seccomp {
 		return s, nil
 	}
@@ -174,8 +173,14 @@ var UnifiedCgroups = sync.OnceValue(func() bool {
 	return unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 })
 
-// maskedPaths is moby's list. The paths of thermal events, one a processor, tell of other containers' work.
-var maskedPaths = sync.OnceValue(func() []string {
+// ReadonlyPaths are those that a container without privileges cannot write to: moby's list.
+func ReadonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+}
+
+// MaskedPaths are those that a container without privileges sees empty: moby's list. The paths of thermal events, one a processor, tell
+// of other containers' work.
+var MaskedPaths = sync.OnceValue(func() []string {
 	paths := []string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
 		"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",

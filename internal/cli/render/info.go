@@ -64,6 +64,8 @@ type Info struct {
 	// Settings are strata's own: what was set, and where.
 	Settings   []InfoSetting
 	ClientInfo InfoClient
+
+	ServerErrors []string // docker's, of a daemon that it cannot reach
 }
 
 // InfoPlugins are the drivers there are.
