@@ -110,7 +110,7 @@ demo: build ## build, then build and run a first image
 
 # Test binaries are static, so that they can serve as a container's program. Many tests wait more than they work: more of
 # them run at once than there are processors. make test vets all by itself. testsum ends with the tests' verdict.
-TEST := PATH="$(CURDIR)/bin:$$PATH" CGO_ENABLED=0 $(GO) test -json -vet=off -timeout 20m -parallel 6
+TEST := PATH="$(CURDIR)/bin:$$PATH" CGO_ENABLED=0 $(GO) test -json -vet=off -timeout 60m -parallel 6
 SUM := $(GO) run ./scripts/testsum
 
 test: build ## vet and all tests that need nothing but this machine
