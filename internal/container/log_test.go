@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,6 +190,38 @@ func followThroughRotation(t *testing.T, c LogConfig) {
 	}
 	if out.String() != want.String() {
 		t.Errorf("got %d bytes, want %d", out.Len(), want.Len())
+	}
+}
+
+// A writer that the machine keeps from its work stops between any two names that it changes, and one that is killed for good.
+func TestLogHalfRotated(t *testing.T) {
+	for _, c := range []LogConfig{{MaxSize: 300, MaxFiles: 9}, {MaxSize: 300, MaxFiles: 9, Compress: true}} {
+		w := newTestLog(t, c)
+		s := &stream{w: w, name: "stdout"}
+		var lines []string
+		for i := range 16 {
+			lines = append(lines, fmt.Sprintf("line %d\n", i))
+			s.write([]byte(lines[i]))
+		}
+		if w.files.pressed != nil {
+			<-w.files.pressed
+		}
+		numbers, err := logNumbers(w.files.path)
+		if err != nil || len(numbers) < 4 {
+			t.Fatalf("files %v, %v", numbers, err)
+		}
+		for _, i := range slices.Backward(numbers) {
+			w.files.shift(i)
+			for _, tail := range []int{-1, len(lines), 1, 9} {
+				want := lines
+				if tail > 0 {
+					want = lines[len(lines)-tail:]
+				}
+				if got, _ := read(t, w.files.path, LogOptions{Tail: tail}); got != strings.Join(want, "") {
+					t.Errorf("without name %d, tail %d: %q", i, tail, got)
+				}
+			}
+		}
 	}
 }
 

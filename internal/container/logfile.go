@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/klauspost/compress/gzip"
@@ -137,6 +140,25 @@ func rotated(path string, i int) string {
 		return path
 	}
 	return fmt.Sprintf("%s.%d", path, i)
+}
+
+// logNumbers are those of the files that there are, the newest first. While they are rotated, or where that was cut short, one in
+// the middle is missing.
+func logNumbers(path string) (numbers []int, err error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("container log: %w", err)
+	}
+	base := filepath.Base(path)
+	for _, e := range entries {
+		name := strings.TrimSuffix(e.Name(), zipped)
+		n, _ := strconv.Atoi(strings.TrimPrefix(name, base+".")) // 0 is no number of an older one
+		if name == rotated(base, n) {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers), nil
 }
 
 // press replaces a log file by its compressed form, unless quit is closed before or the disk is full: then it stays as it is. done is closed at the end.

@@ -166,11 +166,15 @@ func (r *logReader) openAll() ([]*logFile, error) {
 }
 
 func (r *logReader) openOnce() ([]*logFile, error) {
+	numbers, err := logNumbers(r.path)
+	if err != nil {
+		return nil, err
+	}
 	var files []*logFile
-	for i := 0; ; i++ {
+	for _, i := range numbers {
 		f, err := openLogFile(r.path, i)
 		if errors.Is(err, os.ErrNotExist) {
-			return files, nil
+			continue // it has another name by now, which the next look finds
 		}
 		if err != nil {
 			closeLogs(files)
@@ -178,6 +182,7 @@ func (r *logReader) openOnce() ([]*logFile, error) {
 		}
 		files = append(files, f)
 	}
+	return files, nil
 }
 
 func closeLogs(files []*logFile) {
