@@ -170,6 +170,7 @@ func (v *supervision) joinAll(ctx context.Context) error {
 		}
 		v.net.endpoints = append(v.net.endpoints, e)
 	}
+	v.s.emitNetworks("connect", v.rec, v.net.endpoints)
 	if named(v.net.endpoints) || len(usableServers(v.rec.Host)) == 0 {
 		return v.resolve(ctx)
 	}
@@ -289,7 +290,10 @@ func (v *supervision) disconnect() error {
 	v.resolver.close()
 	var err error
 	if len(v.net.endpoints) > 0 || v.rec.Host.OwnNetwork() {
-		err = v.s.opt.Networks.Release(v.rec.ID)
+		left, lerr := v.s.opt.Networks.Endpoints(v.rec.ID) // it may have been put into others meanwhile
+		if err = errors.Join(lerr, v.s.opt.Networks.Release(v.rec.ID)); err == nil {
+			v.s.emitNetworks("disconnect", v.rec, left)
+		}
 	}
 	v.net.sandbox.Close()
 	v.net.users.Close()

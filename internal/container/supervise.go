@@ -104,7 +104,7 @@ func (e *startFailure) Unwrap() []error { return []error{&e.StartError, e.cause}
 // started records that the container runs.
 func (v *supervision) started(ctx context.Context, pid int, shim bool) error {
 	v.ran = true
-	defer v.s.Emit(v.rec, "start")
+	defer v.s.emitStart(v.rec)
 	start, err := startTime(pid)
 	if err != nil {
 		return fmt.Errorf("container %s: it ended at once: %w", v.rec.Name, err)

@@ -23,6 +23,7 @@ func (s *Store) Top(ctx context.Context, rec Record, options []string) (titles [
 	if err != nil {
 		return nil, nil, err
 	}
+	s.Emit(rec, "top")
 	columns, known := psColumns(options)
 	if !known {
 		return runPs(ctx, options, all)
