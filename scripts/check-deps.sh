@@ -28,7 +28,7 @@ have_seccomp() {
 
 # So is strata-zstd.
 have_zstd() {
-	have gcc && printf '#include <zstd.h>\nint main(void){return ZSTD_versionNumber() < 10400;}' |
+	have gcc && printf '#include <zstd.h>\nint main(void){return ZSTD_versionNumber() < 10407;}' |
 		gcc -static -x c - -o /dev/null -lzstd 2>/dev/null
 }
 

@@ -173,10 +173,14 @@ func steps(_ context.Context, o Options) Check {
 // zstd tells by what layers are compressed in that format.
 func zstd(context.Context, Options) Check {
 	const name = "zstd"
-	if path := beside.Find(layer.ZstdProgram); path != "" {
-		return ok(name, "layers are compressed by "+path)
+	path := beside.Find(layer.ZstdProgram)
+	if path == "" {
+		return warn(name, "no "+layer.ZstdProgram+" beside the program: Go's library compresses layers, which takes about half as long again", "make bin/"+layer.ZstdProgram+"   (needs a C compiler and libzstd-dev)")
 	}
-	return warn(name, "no "+layer.ZstdProgram+" beside the program: Go's library compresses layers, which takes about half as long again", "make bin/"+layer.ZstdProgram+"   (needs a C compiler and libzstd-dev)")
+	if err := layer.CheckZstd(path); err != nil {
+		return warn(name, fmt.Sprintf("%s does not work: %v; Go's library compresses layers, which takes about half as long again", path, err), "make bin/"+layer.ZstdProgram)
+	}
+	return ok(name, "layers are compressed by "+path)
 }
 
 // RuntimeVersion is what the OCI runtime at path says of itself: "runc version 1.2.3".

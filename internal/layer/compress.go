@@ -97,7 +97,7 @@ func Compress(w io.Writer, compression string, level, share int) (io.WriteCloser
 		if l := zstd.EncoderLevelFromZstd(level); level != 0 && l > zstd.SpeedDefault {
 			return zstd.NewWriter(w, zstd.WithEncoderLevel(l)) // frames would lose what its long window finds
 		}
-		return newPieceWriter(w, zstdForm(level, beside.Find(ZstdProgram)), threads)
+		return zstdWriter(w, level, beside.Find(ZstdProgram), threads)
 	}
 	return nopCloser{w}, nil
 }
@@ -134,6 +134,34 @@ type sliceWriter struct{ b []byte }
 func (w *sliceWriter) Write(p []byte) (int, error) {
 	w.b = append(w.b, p...)
 	return len(p), nil
+}
+
+// zstdWriter compresses by program, which is strata-zstd, or by Go's library where it is "" or does not work here: too many processes, no memfd.
+func zstdWriter(w io.Writer, level int, program string, threads int) (io.WriteCloser, error) {
+	form := zstdForm(level, program)
+	if program == "" {
+		return newPieceWriter(w, form, threads)
+	}
+	first, err := provedZstd(program, form.usual)
+	if err != nil {
+		return newPieceWriter(w, zstdForm(level, ""), threads)
+	}
+	ready := make(chan pieceCoder, 1)
+	ready <- first
+	another := form.coder
+	form.coder = func(level int) (pieceCoder, error) {
+		select {
+		case c := <-ready:
+			return c, nil
+		default:
+			return another(level)
+		}
+	}
+	out, err := newPieceWriter(w, form, threads)
+	if err != nil {
+		first.close()
+	}
+	return out, err
 }
 
 // zstdForm is Zstandard, RFC 8878, a frame for each piece. program is strata-zstd, or "" for Go's library.

@@ -42,6 +42,28 @@ func startZstd(program string, level int) (pieceCoder, error) {
 	return p, nil
 }
 
+// provedZstd is startZstd, and has it compress nothing first.
+func provedZstd(program string, level int) (pieceCoder, error) {
+	p, err := startZstd(program, level)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = p.code(nil, nil, nil); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// CheckZstd tells why strata-zstd at the path program does not work here; nil if it does.
+func CheckZstd(program string) error {
+	p, err := provedZstd(program, usualLibzstd)
+	if err == nil {
+		p.close()
+	}
+	return err
+}
+
 func (p *zstdProcess) start() error {
 	shared, err := p.share()
 	if err != nil {

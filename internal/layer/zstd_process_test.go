@@ -3,8 +3,10 @@ package layer
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -79,6 +81,57 @@ func TestZstdProcessEnds(t *testing.T) {
 	}
 	if _, err := startZstd("/nonexistent/strata-zstd", 2); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a program that is not there: %v", err)
+	}
+}
+
+// Where the program does not work, Go's library compresses, and nobody is told of it but by [CheckZstd].
+func TestZstdProcessDoesNotWork(t *testing.T) {
+	data := mixed(zstdPiece + 100)
+	want := pressed(t, zstdForm(0, ""), 2, 1<<20, data)
+	for _, program := range []string{"/nonexistent/strata-zstd", "/bin/false", "/bin/cat"} {
+		var out bytes.Buffer
+		w, err := zstdWriter(&out, 0, program, 2)
+		if err != nil {
+			t.Fatalf("%s: %v", program, err)
+		}
+		if _, err = w.Write(data); err != nil || w.Close() != nil || !bytes.Equal(out.Bytes(), want) {
+			t.Errorf("%s: %d bytes instead of %d, %v", program, out.Len(), len(want), err)
+		}
+		if CheckZstd(program) == nil {
+			t.Errorf("%s is said to work", program)
+		}
+	}
+	program := strataZstd(t)
+	if err := CheckZstd(program); err != nil {
+		t.Error(err)
+	}
+	want = pressed(t, zstdForm(0, program), 2, 1<<20, data)
+	var out bytes.Buffer
+	w, err := zstdWriter(&out, 0, program, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = w.Write(data); err != nil || w.Close() != nil || !bytes.Equal(out.Bytes(), want) {
+		t.Errorf("%s: %d bytes instead of %d, %v", program, out.Len(), len(want), err)
+	}
+	if _, err := zstdWriter(&brokenWriter{-1}, 0, program, 2); !errors.Is(err, errBroken) {
+		t.Errorf("a writer that takes nothing: %v", err)
+	}
+}
+
+// Once it has started it can do nothing but read, write and end. That is a filter, which adds to those of a container.
+func TestZstdProcessConfined(t *testing.T) {
+	coder, err := provedZstd(strataZstd(t), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer coder.close()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", coder.(*zstdProcess).cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(status, []byte("\nNoNewPrivs:\t1\n")) || !bytes.Contains(status, []byte("\nSeccomp:\t2\n")) {
+		t.Errorf("it may do more than read, write and end:\n%s", status)
 	}
 }
 
