@@ -43,7 +43,19 @@ func hostConfigDocument(rec container.Record) render.HostConfig {
 			doc.Binds = append(doc.Binds, bindSpec(v.Name, v.Destination, volumeMode(v)))
 		}
 	}
+	doc.DNS, doc.DNSSearch, doc.DNSOptions = list(doc.DNS), list(doc.DNSSearch), list(doc.DNSOptions)
+	doc.Devices, doc.Ulimits, doc.BlkioWeightDevice = list(doc.Devices), list(doc.Ulimits), list(doc.BlkioWeightDevice)
+	doc.BlkioDeviceReadBps, doc.BlkioDeviceWriteBps = list(doc.BlkioDeviceReadBps), list(doc.BlkioDeviceWriteBps)
+	doc.BlkioDeviceReadIOps, doc.BlkioDeviceWriteIOps = list(doc.BlkioDeviceReadIOps), list(doc.BlkioDeviceWriteIOps)
 	return doc
+}
+
+// list is the empty list in the place of none, where docker's document has that: who goes through it need not ask.
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
 }
 
 // bindSpec is what -v takes.

@@ -39,6 +39,15 @@ type File struct {
 	check linter.Config
 }
 
+// Words are the words that the instructions begin with, in order, as they were written.
+func (f *File) Words() []string {
+	var words []string
+	for _, n := range f.ast.Children {
+		words = append(words, n.Value)
+	}
+	return words
+}
+
 // Parse reads and parses a Dockerfile; name is for messages.
 func Parse(r io.Reader, name string) (*File, error) {
 	src, err := io.ReadAll(io.LimitReader(r, MaxFile+1))

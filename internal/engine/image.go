@@ -147,17 +147,36 @@ func applyChanges(ctx context.Context, img *oci.Image, changes []string) error {
 		if err != nil {
 			return err
 		}
+		if err := changesConfig(f); err != nil {
+			return fmt.Errorf("--change %q: %w", change, err)
+		}
 		plan, err := build.NewPlan(ctx, f, given{img}, build.Options{})
 		if err != nil {
 			return err
 		}
 		// A WORKDIR is a step of a build because it makes the directory; a container's is made when it starts.
 		makes := func(s *build.Step) bool { return s.Kind != build.KindWorkdir }
-		if len(plan.Stages) != 1 || slices.ContainsFunc(plan.Target.Steps, makes) {
-			return errdef.WithHint(fmt.Errorf("--change %q: it changes more than the config: %w", change, errdef.ErrInvalid),
-				"these can be changed: CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR")
+		if slices.ContainsFunc(plan.Target.Steps, makes) {
+			return fmt.Errorf("--change %q: it changes more than the config: %w", change, errdef.ErrInvalid)
 		}
 		img.Config = plan.Target.Image.Config
+	}
+	return nil
+}
+
+// changeable are the instructions that commit and import take.
+const changeable = "CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR"
+
+// changesConfig refuses, behind the base, all but instructions that only change the config.
+func changesConfig(f *dockerfile.File) error {
+	words := f.Words()[1:]
+	if len(words) == 0 {
+		return fmt.Errorf("no instruction: %w", errdef.ErrInvalid)
+	}
+	for _, word := range words {
+		if !slices.Contains(strings.Fields(changeable), strings.ToUpper(word)) {
+			return errdef.WithHint(fmt.Errorf("%s is not a valid change command: %w", strings.ToLower(word), errdef.ErrInvalid), "these can be changed: "+changeable)
+		}
 	}
 	return nil
 }
