@@ -204,25 +204,80 @@ func (s *short) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// What changed between two connections is begun anew, never mixed.
+// What changed between two connections is begun anew, never mixed, also where the server does not look at If-Range.
 func TestFileChangedMeanwhile(t *testing.T) {
-	first := true
-	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		body, tag := strings.Repeat("b", 1<<20), `"2"`
-		if first {
-			body, tag = strings.Repeat("a", 1<<20), `"1"`
+	for _, ignores := range []string{"nothing", "If-Range", "tags", "times"} {
+		first := true
+		url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			body, tag, at := strings.Repeat("b", 1<<20+1), `"2"`, modified.Add(time.Hour)
+			if first {
+				body, tag, at = strings.Repeat("a", 1<<20), `"1"`, modified
+			}
+			if ignores != "nothing" {
+				r.Header.Del("If-Range")
+			}
+			if ignores == "times" {
+				at = modified
+			}
+			if ignores == "If-Range" {
+				w.Header().Set("ETag", tag)
+			}
+			if first {
+				first = false
+				http.ServeContent(&short{w, 300_000}, r, "x", at, strings.NewReader(body))
+				panic(http.ErrAbortHandler)
+			}
+			http.ServeContent(w, r, "x", at, strings.NewReader(body))
+		})
+		f, err := cacheIn(t, Options{}).File(t.Context(), url, "")
+		if got := content(t, f, err); got != strings.Repeat("b", 1<<20+1) {
+			t.Errorf("a server that ignores %s: %d bytes, %.3q", ignores, len(got), got)
 		}
-		w.Header().Set("ETag", tag)
-		if first {
-			first = false
-			http.ServeContent(&short{w, 300_000}, r, "x", modified, strings.NewReader(body))
-			panic(http.ErrAbortHandler)
+	}
+}
+
+// What is meant for a host is told to no other, and not in clear after TLS.
+func TestFileRedirectLosesAuthorization(t *testing.T) {
+	seen := make(chan string, 10)
+	other, _ := serve(t, func(w http.ResponseWriter, r *http.Request) { seen <- r.Header.Get("Authorization") })
+	port := other[strings.LastIndexByte(other, ':'):]
+	to := ""
+	own, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/here" {
+			seen <- r.Header.Get("Authorization")
+			return
 		}
-		http.ServeContent(w, r, "x", modified, strings.NewReader(body))
+		http.Redirect(w, r, to, http.StatusFound)
 	})
-	f, err := cacheIn(t, Options{}).File(t.Context(), url, "")
-	if got := content(t, f, err); got != strings.Repeat("b", 1<<20) {
-		t.Errorf("%d bytes, %.3q", len(got), got)
+	for _, c := range []struct{ to, want string }{{"/here", "Bearer tok"}, {other, ""}, {"http://localhost" + port, ""}} {
+		to = c.to
+		f, err := cacheIn(t, Options{Secrets: map[string][]byte{"HTTP_AUTH_TOKEN_127.0.0.1": []byte("tok")}}).File(t.Context(), own+"/there", "")
+		content(t, f, err)
+		if got := <-seen; got != c.want {
+			t.Errorf("redirected to %s: %q", c.to, got)
+		}
+	}
+	for _, c := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"http://h/a", "https://h/b", true}, {"https://h/a", "https://H:443/b", true}, {"https://h/a", "http://h/b", false},
+		{"https://h/a", "https://x.h/b", false}, {"https://h/a", "https://h:8443/b", false}, {"http://h:8080/a", "https://h/b", false},
+	} {
+		from, _ := http.NewRequest(http.MethodGet, c.from, nil)
+		to, _ := http.NewRequest(http.MethodGet, c.to, nil)
+		if got := trusted(from.URL, to.URL); got != c.want {
+			t.Errorf("from %s to %s: %v", c.from, c.to, got)
+		}
+	}
+}
+
+// A password is in no error, whatever it is made of.
+func TestFilePasswordIsNotTold(t *testing.T) {
+	for _, source := range []string{"http://me:secret%@127.0.0.1:1/x", "http://me:secret@127.0.0.1:1/x", "http://me:se/cret%@127.0.0.1:1/x"} {
+		if _, err := cacheIn(t, Options{}).File(t.Context(), source, ""); err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "cret%") {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

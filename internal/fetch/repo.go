@@ -86,7 +86,8 @@ func parseRemote(source string) (r *Repo, query, fragment string) {
 func parseScp(source string) (r *Repo, query, fragment string) {
 	user, rest, ok := strings.Cut(source, "@")
 	host, name, colon := strings.Cut(rest, ":")
-	if !ok || !colon || strings.ContainsRune(source, '\n') || !made(user, "-_") || !made(host, "-.") || strings.HasPrefix(host, "-") {
+	if !ok || !colon || strings.ContainsRune(source, '\n') || !made(user, "-_") || !made(host, "-.") ||
+		strings.HasPrefix(user, "-") || strings.HasPrefix(host, "-") {
 		return nil, "", ""
 	}
 	if i := strings.IndexAny(name, "?#"); i >= 0 {
@@ -245,7 +246,14 @@ func isCommit(text string) bool {
 // Redact takes the password out of a URL.
 func Redact(source string) string {
 	u, err := url.Parse(source)
-	if err != nil || u.User == nil {
+	if err != nil { // by a % in the password, for example
+		scheme, rest, ok := strings.Cut(source, "://")
+		if at := strings.LastIndexByte(rest, '@'); ok && at >= 0 {
+			return scheme + "://xxxxx" + rest[at:]
+		}
+		return source
+	}
+	if u.User == nil {
 		return source
 	}
 	if _, ok := u.User.Password(); !ok && (u.Scheme == "ssh" || u.Scheme == "git") {

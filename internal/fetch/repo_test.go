@@ -105,7 +105,7 @@ func TestChoose(t *testing.T) {
 }
 
 func FuzzParseRepo(f *testing.F) {
-	for _, s := range []string{"https://h/a.git?branch=m#x:y", "git@h:a?tag=v#b", "ssh://git@h/b", "https://%zz.git", "git@h:a.git#:../.."} {
+	for _, s := range []string{"https://h/a.git?branch=m#x:y", "git@h:a?tag=v#b", "ssh://git@h/b", "https://%zz.git", "git@h:a.git#:../..", "-@h:a"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, source string) {

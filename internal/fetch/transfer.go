@@ -151,8 +151,13 @@ func (t *transfer) unchanged(resp *http.Response) bool {
 func (t *transfer) begin(resp *http.Response) error {
 	switch code := resp.StatusCode; {
 	case code == http.StatusPartialContent && t.at > 0:
-		if start, ok := rangeStart(resp.Header.Get("Content-Range")); !ok || start != t.at {
+		start, total, ok := rangeStart(resp.Header.Get("Content-Range"))
+		if !ok || start != t.at {
 			return unavailable("resume", fmt.Errorf("asked for the bytes from %d, got %q", t.at, resp.Header.Get("Content-Range")))
+		}
+		if t.changed(resp, total) {
+			t.at = 0 // from the start
+			return errAgain{unavailable("resume", errors.New("the file changed meanwhile"))}
 		}
 		return nil
 	case code == http.StatusTooManyRequests, code == http.StatusRequestTimeout, code >= 500:
@@ -186,12 +191,21 @@ func statusError(resp *http.Response) error {
 	return fmt.Errorf("the server answers %s: %w", resp.Status, class)
 }
 
-// rangeStart reads "bytes 100-199/200". See RFC 9110, section 14.4.
-func rangeStart(header string) (int64, bool) {
+// changed reports whether the rest that an answer brings is that of another file than what is there: not every server heeds If-Range.
+func (t *transfer) changed(resp *http.Response, total int64) bool {
+	now := validator(resp.Header)
+	return now != "" && now != validator(t.header) || total > 0 && t.task.Total > 0 && total != t.task.Total
+}
+
+// rangeStart reads "bytes 100-199/200"; total is 0 where it is not said. See RFC 9110, section 14.4.
+func rangeStart(header string) (start, total int64, ok bool) {
 	rest, ok := strings.CutPrefix(header, "bytes ")
-	first, _, dash := strings.Cut(rest, "-")
-	n, err := strconv.ParseInt(first, 10, 64)
-	return n, ok && dash && err == nil
+	first, rest, dash := strings.Cut(rest, "-")
+	start, err := strconv.ParseInt(first, 10, 64)
+	if _, all, said := strings.Cut(rest, "/"); said {
+		total, _ = strconv.ParseInt(all, 10, 64)
+	}
+	return start, total, ok && dash && err == nil
 }
 
 // copy writes the body behind what is there.

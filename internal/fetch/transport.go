@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"strata/internal/errdef"
@@ -33,13 +34,37 @@ func newClient() *http.Client {
 			MaxResponseHeaderBytes: maxHeader,
 			ForceAttemptHTTP2:      true,
 		},
-		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
-			if len(via) >= maxRedirects {
-				return fmt.Errorf("more than %d redirects: %w", maxRedirects, errdef.ErrLimit)
-			}
-			return nil
-		},
+		CheckRedirect: redirect,
 	}
+}
+
+// redirect follows one, and shows what is meant for a host to no other, nor in clear what was sent by TLS. (Headers are those
+// of the first request again, for each redirect.)
+func redirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("more than %d redirects: %w", maxRedirects, errdef.ErrLimit)
+	}
+	for _, r := range append(via[1:len(via):len(via)], req) {
+		if !trusted(via[0].URL, r.URL) {
+			req.Header.Del("Authorization")
+		}
+	}
+	return nil
+}
+
+// trusted reports whether what one URL is asked with may be told to another: the same server, or the same host by TLS.
+func trusted(first, to *url.URL) bool {
+	if !strings.EqualFold(first.Hostname(), to.Hostname()) {
+		return false
+	}
+	return first.Scheme == to.Scheme && port(first) == port(to) || to.Scheme == "https" && port(first) == "80" && port(to) == "443"
+}
+
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
 }
 
 // authorization is the header that the secrets have for a URL's host, "" without one.
