@@ -233,9 +233,9 @@ func (a *app) login() *cobra.Command {
 			host := serverOf(args)
 			switch {
 			case stdin && cmd.Flags().Changed("password"):
-				return errors.New("--password and --password-stdin are mutually exclusive")
+				return errors.New("conflicting options: cannot specify both --password and --password-stdin")
 			case stdin && user == "":
-				return errors.New("Must provide --username with --password-stdin")
+				return errors.New("the --password-stdin option requires --username to be set")
 			case cmd.Flags().Changed("password"):
 				fmt.Fprintln(a.err, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
 			}
