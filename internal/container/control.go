@@ -154,14 +154,17 @@ func (c *control) handle(conn net.Conn) {
 		cl := &client{frames: frames{conn: conn}, out: req.Out, err: req.Err}
 		// Under the frames' lock: the first output must not overtake the answer.
 		cl.mu.Lock()
-		c.hub.add(cl)
+		over := c.hub.add(cl)
 		err := answer(conn, nil)
 		cl.mu.Unlock()
-		if err != nil {
+		switch {
+		case err != nil:
 			c.hub.drop(cl)
-			return
+		case over != nil:
+			c.hub.leave(cl, over)
+		default:
+			c.input(cl)
 		}
-		c.input(cl)
 	// An answer that cannot be sent is one that nobody waits for any more.
 	case "resolve":
 		_ = answer(conn, c.resolve())

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"strata/internal/disk"
 	"strata/internal/errdef"
@@ -397,10 +398,19 @@ func ParseBind(spec string) (Bind, error) {
 	return b, nil
 }
 
+// removeTree removes a directory in which others may still make files: locks, by which they are about to find out that it goes.
+func removeTree(dir string) error {
+	err := os.RemoveAll(dir)
+	for tries := 0; tries < 10 && errors.Is(err, unix.ENOTEMPTY); tries++ {
+		err = os.RemoveAll(dir)
+	}
+	return err
+}
+
 // forget removes all that is on disk of the container, whose lock the caller holds; volumes says whether its anonymous
 // volumes go too. What is missing already is no error, so that a removal cut short can be repeated.
 func (s *Store) forget(ctx context.Context, rec Record, volumes bool) error {
-	if err := errors.Join(os.RemoveAll(s.Dir(rec.ID)), os.RemoveAll(s.secretStore(rec.ID))); err != nil {
+	if err := errors.Join(removeTree(s.Dir(rec.ID)), os.RemoveAll(s.secretStore(rec.ID))); err != nil {
 		return err
 	}
 	if volumes {

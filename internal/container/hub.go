@@ -24,6 +24,7 @@ type hub struct {
 
 	mu      sync.Mutex
 	clients map[*client]struct{}
+	over    *ending      // nil until exit
 	sending atomic.Int32 // so many copiers wait for a client
 	heard   atomic.Int64 // bytes that the copiers have read
 }
@@ -35,13 +36,21 @@ type client struct {
 	starter  bool
 }
 
-func (h *hub) add(c *client) {
+// ending is how a process ended, and what explains it.
+type ending struct {
+	code    int
+	problem *program.Problem
+}
+
+// add makes c an attachment. One that comes after exit is told by nobody else: it gets what over says.
+func (h *hub) add(c *client) (over *ending) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.clients == nil {
 		h.clients = map[*client]struct{}{}
 	}
 	h.clients[c] = struct{}{}
+	return h.over
 }
 
 func (h *hub) drop(c *client) {
@@ -144,11 +153,20 @@ func unread(f *os.File) (some bool) {
 
 // exit tells every attachment the exit code, with what explains it, and closes it.
 func (h *hub) exit(code int, p *program.Problem) {
+	over := &ending{code, p}
+	h.mu.Lock()
+	h.over = over
+	h.mu.Unlock()
 	for _, c := range h.all() {
-		if raw, err := json.Marshal(p); err == nil && p != nil && len(raw) <= maxFrame {
-			_ = c.send(frameProblem, raw, h.patience)
-		}
-		_ = c.send(frameExit, exitPayload(code), h.patience) // who does not read it is dropped like the others
-		h.drop(c)
+		h.leave(c, over)
 	}
+}
+
+// leave tells one attachment how it ended, and closes it.
+func (h *hub) leave(c *client, over *ending) {
+	if raw, err := json.Marshal(over.problem); err == nil && over.problem != nil && len(raw) <= maxFrame {
+		_ = c.send(frameProblem, raw, h.patience)
+	}
+	_ = c.send(frameExit, exitPayload(over.code), h.patience) // who does not read it is dropped like the others
+	h.drop(c)
 }

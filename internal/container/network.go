@@ -164,17 +164,67 @@ func (v *supervision) joinAll(ctx context.Context) error {
 		if i == 0 && a.MAC == "" {
 			a.MAC = v.rec.Config.MacAddress
 		}
-		e, err := v.s.opt.Networks.Join(ctx, v.net.sandbox, v.rec.owner(), a, i)
-		if err != nil {
+		if err := v.joinOne(ctx, a, i); err != nil {
 			return err
 		}
-		v.net.endpoints = append(v.net.endpoints, e)
 	}
 	v.s.emitNetworks("connect", v.rec, v.net.endpoints)
 	if named(v.net.endpoints) || len(usableServers(v.rec.Host)) == 0 {
 		return v.resolve(ctx)
 	}
 	return nil
+}
+
+func (v *supervision) joinOne(ctx context.Context, a network.Attachment, index int) error {
+	e, err := v.s.opt.Networks.Join(ctx, v.net.sandbox, v.rec.owner(), a, index)
+	if err == nil {
+		v.net.endpoints = append(v.net.endpoints, e)
+	}
+	return err
+}
+
+// rejoin brings a container that has just started into the networks that its record names by now, and out of others.
+func (v *supervision) rejoin(ctx context.Context) error {
+	if !v.rec.Host.OwnNetwork() {
+		return nil
+	}
+	var changed bool
+	for _, e := range slices.Clone(v.net.endpoints) {
+		if slices.ContainsFunc(v.rec.Host.Networks, func(a network.Attachment) bool { return a.Network == e.Network }) {
+			continue
+		}
+		changed = true
+		if err := v.s.opt.Networks.Leave(v.rec.ID, network.Network{ID: e.NetworkID, Name: e.Network}); err != nil {
+			return err
+		}
+		v.net.endpoints = slices.DeleteFunc(v.net.endpoints, func(o network.Endpoint) bool { return o.ID == e.ID })
+	}
+	for _, a := range v.rec.Host.Networks {
+		if slices.ContainsFunc(v.net.endpoints, func(e network.Endpoint) bool { return a.Network == e.Network }) {
+			continue
+		}
+		changed = true
+		if err := v.joinOne(ctx, a, nextIndex(v.net.endpoints)); err != nil {
+			return err
+		}
+	}
+	if !changed {
+		return nil
+	}
+	if named(v.net.endpoints) && !v.resolver.running() {
+		if err := errors.Join(v.resolve(ctx), v.s.useResolver(v.rec)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(v.s.opt.Networks.Reroute(v.rec.ID, v.net.sandbox), v.s.renameHosts(v.rec))
+}
+
+// nextIndex is the number of an interface that comes after the others.
+func nextIndex(endpoints []network.Endpoint) int {
+	if n := len(endpoints); n > 0 {
+		return endpoints[n-1].Index + 1
+	}
+	return 0
 }
 
 // named reports whether any of the networks knows names.
@@ -283,15 +333,28 @@ func openNamespace(st State, kind string) (*os.File, error) {
 	return ns, nil
 }
 
+// leaveNetworks takes a container that has ended out of its networks, while nobody is just joining it to one, and gives what it left.
+func (s *Store) leaveNetworks(ctx context.Context, id string) (left []network.Endpoint, err error) {
+	leave := func() error {
+		left, err = s.opt.Networks.Endpoints(id)
+		err = errors.Join(err, s.opt.Networks.Release(id))
+		return nil
+	}
+	if s.records.Locked(context.WithoutCancel(ctx), id, leave) != nil {
+		_ = leave() // the disk takes nothing, not even the lock
+	}
+	return left, err
+}
+
 // disconnect gives up the container's network. Repeating it is no error.
-func (v *supervision) disconnect() error {
+func (v *supervision) disconnect(ctx context.Context) error {
 	v.ports.Close()
 	v.ports = nil
 	v.resolver.close()
 	var err error
 	if len(v.net.endpoints) > 0 || v.rec.Host.OwnNetwork() {
-		left, lerr := v.s.opt.Networks.Endpoints(v.rec.ID) // it may have been put into others meanwhile
-		if err = errors.Join(lerr, v.s.opt.Networks.Release(v.rec.ID)); err == nil {
+		var left []network.Endpoint
+		if left, err = v.s.leaveNetworks(ctx, v.rec.ID); err == nil {
 			v.s.emitNetworks("disconnect", v.rec, left)
 		}
 	}
@@ -369,24 +432,25 @@ func (s *Store) ConnectNetwork(ctx context.Context, rec Record, a network.Attach
 		return err
 	}
 	a.Network = n.Name
-	err = s.changeNetworks(ctx, rec, func(list []network.Attachment) ([]network.Attachment, error) {
+	return s.changeNetworks(ctx, rec, func(cur *Record) error {
+		list := cur.Host.Networks
 		if slices.ContainsFunc(list, func(o network.Attachment) bool { return o.Network == n.Name }) {
-			return nil, &wordedError{fmt.Sprintf("endpoint with name %s already exists in network %s", rec.Name, n.Name), errdef.ErrConflict}
+			return &wordedError{fmt.Sprintf("endpoint with name %s already exists in network %s", cur.Name, n.Name), errdef.ErrConflict}
 		}
-		return append(list, a), nil
+		cur.Host.Networks = append(list, a)
+		if !cur.State.Alive() {
+			return nil
+		}
+		return s.joinRunning(ctx, *cur, a)
 	})
-	if err != nil || !rec.State.Alive() {
-		return err
-	}
-	err = s.joinRunning(ctx, rec, a)
-	if err != nil {
-		return errors.Join(err, s.changeNetworks(ctx, rec, without(rec, n)))
-	}
-	return nil
 }
 
+// joinRunning puts a running container into a network. One that has ended, which its record does not tell yet, is joined at its next start.
 func (s *Store) joinRunning(ctx context.Context, rec Record, a network.Attachment) error {
 	sb, err := openSandbox(rec.State)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -395,20 +459,20 @@ func (s *Store) joinRunning(ctx context.Context, rec Record, a network.Attachmen
 	if err != nil {
 		return err
 	}
-	index := 0
-	if n := len(endpoints); n > 0 {
-		index = endpoints[n-1].Index + 1
-	}
-	e, err := s.opt.Networks.Join(ctx, sb, rec.owner(), a, index)
+	e, err := s.opt.Networks.Join(ctx, sb, rec.owner(), a, nextIndex(endpoints))
 	if err != nil {
 		return err
 	}
 	if e.Named {
-		if err := s.startResolver(ctx, rec); err != nil {
-			return err
-		}
+		err = s.startResolver(ctx, rec)
 	}
-	return s.renameHosts(rec)
+	if err == nil {
+		err = s.renameHosts(rec)
+	}
+	if err == nil || gone(rec.State) {
+		return nil // or its supervisor takes it out of all networks
+	}
+	return errors.Join(err, s.opt.Networks.Leave(rec.ID, network.Network{ID: e.NetworkID, Name: e.Network}))
 }
 
 // startResolver asks a running container's shim to answer its questions for names, and has them asked there. One in the foreground of
@@ -422,6 +486,11 @@ func (s *Store) startResolver(ctx context.Context, rec Record) error {
 		return err
 	}
 	conn.Close()
+	return s.useResolver(rec)
+}
+
+// useResolver has a running container ask its supervisor for names.
+func (s *Store) useResolver(rec Record) error {
 	return writeShown(filepath.Join(s.Dir(rec.ID), "resolv.conf"), resolvers(rec, nets{resolve: true}))
 }
 
@@ -430,16 +499,28 @@ func (s *Store) DisconnectNetwork(ctx context.Context, rec Record, n network.Net
 	if rec.Host.Network == network.Host && n.Name == network.Host {
 		return &wordedError{"container cannot be disconnected from host network or connected to host network", errdef.ErrInvalid}
 	}
-	if err := s.changeNetworks(ctx, rec, without(rec, n)); err != nil || !rec.State.Alive() {
+	return s.changeNetworks(ctx, rec, func(cur *Record) error {
+		kept := slices.DeleteFunc(slices.Clone(cur.Host.Networks), func(a network.Attachment) bool { return a.Network == n.Name })
+		if len(kept) == len(cur.Host.Networks) {
+			return &wordedError{fmt.Sprintf("container %s is not connected to network %s", rec.ID, n.Name), errdef.ErrConflict}
+		}
+		cur.Host.Networks = kept
+		if !cur.State.Alive() {
+			return nil
+		}
+		err := s.leaveRunning(*cur, n)
+		if err != nil && gone(cur.State) {
+			return nil // its supervisor has taken it out of all
+		}
 		return err
-	}
+	})
+}
+
+func (s *Store) leaveRunning(rec Record, n network.Network) error {
 	if err := s.opt.Networks.Leave(rec.ID, n); err != nil {
 		return err
 	}
 	sb, err := openSandbox(rec.State)
-	if errors.Is(err, errdef.ErrNotFound) {
-		return nil // it has ended meanwhile
-	}
 	if err != nil {
 		return err
 	}
@@ -447,25 +528,18 @@ func (s *Store) DisconnectNetwork(ctx context.Context, rec Record, n network.Net
 	return errors.Join(s.opt.Networks.Reroute(rec.ID, sb), s.renameHosts(rec))
 }
 
-// without takes n out of a list of networks.
-func without(rec Record, n network.Network) func([]network.Attachment) ([]network.Attachment, error) {
-	return func(list []network.Attachment) ([]network.Attachment, error) {
-		kept := slices.DeleteFunc(slices.Clone(list), func(a network.Attachment) bool { return a.Network == n.Name })
-		if len(kept) == len(list) {
-			return nil, &wordedError{fmt.Sprintf("container %s is not connected to network %s", rec.ID, n.Name), errdef.ErrConflict}
-		}
-		return kept, nil
-	}
-}
-
-// changeNetworks changes the networks of a container's record.
-func (s *Store) changeNetworks(ctx context.Context, rec Record, change func([]network.Attachment) ([]network.Attachment, error)) error {
+// changeNetworks changes the networks of a container's record, and joins or leaves them if it runs. One that is being started is not
+// running yet: its supervisor does so when it records that it runs ([supervision.rejoin]).
+func (s *Store) changeNetworks(ctx context.Context, rec Record, change func(cur *Record) error) error {
 	return s.records.Locked(ctx, rec.ID, func() error {
 		cur, err := s.get(rec.ID)
-		if err != nil {
-			return err
+		if errors.Is(err, errdef.ErrNotFound) {
+			return noSuch(rec.ID)
 		}
-		if cur.Host.Networks, err = change(cur.Host.Networks); err != nil {
+		if err == nil {
+			err = change(&cur)
+		}
+		if err != nil {
 			return err
 		}
 		return s.put(cur)

@@ -4,25 +4,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
+	"strata/internal/atomicfile"
 	"strata/internal/cgroup"
 	"strata/internal/errdef"
 )
 
 // Pause freezes the container's processes. It takes a control group of its own.
 func (s *Store) Pause(ctx context.Context, rec Record) error {
-	stopped := fmt.Errorf("container %s is not running: %w", rec.Name, errdef.ErrConflict)
-	switch {
-	case !rec.State.Alive():
-		return stopped
-	case rec.State.Status == Paused:
-		return fmt.Errorf("container %s is already paused: %w", rec.Name, errdef.ErrConflict)
+	if !rec.State.Alive() {
+		return stopped(rec)
 	}
+	return s.freezing(ctx, rec, func(rec Record) error {
+		switch {
+		case !rec.State.Alive():
+			return stopped(rec)
+		case rec.State.Status == Paused:
+			return fmt.Errorf("container %s is already paused: %w", rec.Name, errdef.ErrConflict)
+		}
+		return s.pause(ctx, rec)
+	})
+}
+
+func stopped(rec Record) error {
+	return fmt.Errorf("container %s is not running: %w", rec.Name, errdef.ErrConflict)
+}
+
+func (s *Store) pause(ctx context.Context, rec Record) error {
 	if err := s.freezable(rec); err != nil {
 		if gone(rec.State) {
-			return stopped
+			return stopped(rec)
 		}
 		return fmt.Errorf("container %s cannot be paused: %w", rec.Name, err)
 	}
@@ -33,7 +48,7 @@ func (s *Store) Pause(ctx context.Context, rec Record) error {
 	err := s.runtime(rec).Pause(ctx, rec.ID)
 	if err != nil {
 		if gone(rec.State) {
-			err = stopped
+			err = stopped(rec)
 		}
 		return errors.Join(err, s.setStatus(context.WithoutCancel(ctx), rec.ID, Paused, Running))
 	}
@@ -41,11 +56,52 @@ func (s *Store) Pause(ctx context.Context, rec Record) error {
 	return nil
 }
 
+// freezing runs fn, with the record as it is then, while nobody else freezes the container's processes: of two who do so at the same time
+// the first would let them go on while the other counts on their standing still.
+func (s *Store) freezing(ctx context.Context, rec Record, fn func(rec Record) error) error {
+	path := filepath.Join(s.Dir(rec.ID), "freeze.lock")
+	l, err := atomicfile.LockExclusive(ctx, path)
+	if errors.Is(err, os.ErrNotExist) {
+		return noSuch(rec.ID) // removed since it was looked up
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		os.Remove(path)
+		l.Unlock()
+	}()
+	cur, err := s.get(rec.ID)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return noSuch(rec.ID)
+	}
+	if err != nil {
+		return err
+	}
+	return fn(cur)
+}
+
 // Unpause thaws them. It also helps a container that whoever froze it for a moment left so, being killed.
 func (s *Store) Unpause(ctx context.Context, rec Record) error {
-	if rec.State.Status != Paused && !s.frozenNow(rec) {
-		return fmt.Errorf("container %s is not paused: %w", rec.Name, errdef.ErrConflict)
+	if rec.State.Status == Paused {
+		return s.unpause(ctx, rec)
 	}
+	if !s.frozenNow(rec) {
+		return notPaused(rec)
+	}
+	return s.freezing(ctx, rec, func(rec Record) error { // who lives thaws it himself
+		if rec.State.Status != Paused && !s.frozenNow(rec) {
+			return notPaused(rec)
+		}
+		return s.unpause(ctx, rec)
+	})
+}
+
+func notPaused(rec Record) error {
+	return fmt.Errorf("container %s is not paused: %w", rec.Name, errdef.ErrConflict)
+}
+
+func (s *Store) unpause(ctx context.Context, rec Record) error {
 	if err := s.thaw(ctx, rec); err != nil {
 		return err
 	}
@@ -77,7 +133,7 @@ func (s *Store) frozenNow(rec Record) bool {
 // thaw lets a frozen container go on, and its record say so. One that has ended meanwhile is no error.
 func (s *Store) thaw(ctx context.Context, rec Record) error {
 	if s.frozenNow(rec) {
-		if err := s.runtime(rec).Resume(ctx, rec.ID); err != nil && s.frozenNow(rec) {
+		if err := s.resume(ctx, rec); err != nil {
 			return err
 		}
 	}
@@ -97,6 +153,11 @@ func (s *Store) killFrozen(ctx context.Context, rec Record) error {
 	if err := signalProcess(rec.State, unix.SIGKILL); err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return err
 	}
+	return s.resume(ctx, rec)
+}
+
+// resume lets the container's processes go on. Those that do so already, or have ended, are no error.
+func (s *Store) resume(ctx context.Context, rec Record) error {
 	if err := s.runtime(rec).Resume(ctx, rec.ID); err != nil && s.frozenNow(rec) {
 		return err
 	}

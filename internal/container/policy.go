@@ -112,7 +112,7 @@ func (v *supervision) again(c *control, code int, failure error) bool {
 // rest records that the container is to be started again, and waits. It gives the control of the next run, nil when somebody
 // asked the container to stop meanwhile.
 func (v *supervision) rest(ctx context.Context, c *control, code int, failure error, pause time.Duration) (*control, error) {
-	if err := v.disconnect(); err != nil {
+	if err := v.disconnect(ctx); err != nil {
 		return nil, err
 	}
 	v.restarts++
@@ -148,6 +148,7 @@ func (v *supervision) rest(ctx context.Context, c *control, code int, failure er
 	if err != nil || cur.Halted {
 		return nil, err
 	}
+	v.s.mergeOthers(&v.rec) // the next run has the name, the networks and the limits of now
 	return next, nil
 }
 

@@ -70,13 +70,18 @@ func hasEnded(pidfd int, patience time.Duration) bool {
 
 // gone reports whether the container's first process has ended, or is about to: something about it has just failed. Its
 // supervisor may not have recorded the end yet.
-func gone(st State) bool {
+func gone(st State) bool { return endedWithin(st, 100*time.Millisecond) }
+
+// over reports whether the container's first process has ended already.
+func over(st State) bool { return endedWithin(st, 0) }
+
+func endedWithin(st State, patience time.Duration) bool {
 	fd, err := openProcess(st)
 	if err != nil {
 		return errors.Is(err, errdef.ErrNotFound)
 	}
 	defer unix.Close(fd)
-	return hasEnded(fd, 100*time.Millisecond)
+	return hasEnded(fd, patience)
 }
 
 // signalProcess sends sig to the container's first process.

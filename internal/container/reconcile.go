@@ -93,7 +93,8 @@ func (s *Store) bury(ctx context.Context, rec *Record) error {
 			return fmt.Errorf("container %s: left by its supervisor: %w", rec.Name, err)
 		}
 	}
-	if err := errors.Join(s.runtime(*rec).Forget(rec.ID), s.opt.Networks.Release(rec.ID), s.forgetVolatile(rec.ID)); err != nil {
+	_, err := s.leaveNetworks(ctx, rec.ID)
+	if err := errors.Join(err, s.runtime(*rec).Forget(rec.ID), s.forgetVolatile(rec.ID)); err != nil {
 		return err
 	}
 	if !st.Supervised() {

@@ -42,6 +42,7 @@ type shimArgs struct {
 // shimReport is what the shim tells the starter, once: that the container runs, or why not.
 type shimReport struct {
 	OK      bool
+	Started bool                `json:",omitempty"` // by somebody else
 	Failure *runtime.StartError `json:",omitempty"`
 	Hint    string              `json:",omitempty"` // the mending line
 }
@@ -78,7 +79,7 @@ func ShimMain(ctx context.Context, args []string, open func(Place) (*Store, erro
 
 // tell reports once; later calls find the pipe closed.
 func tell(report *os.File, failure error) {
-	r := shimReport{OK: failure == nil}
+	r := shimReport{OK: failure == nil, Started: errors.Is(failure, errStarted)}
 	if failure != nil {
 		r.Failure, r.Hint = &runtime.StartError{Exit: 125, Message: failure.Error()}, errdef.Hint(failure)
 		var se *runtime.StartError

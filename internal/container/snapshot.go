@@ -69,30 +69,31 @@ func (s *Store) frozen(ctx context.Context, rec Record, noPause bool, fn func() 
 	if noPause || rec.State.Status != Running {
 		return fn()
 	}
-	err := s.freezable(rec)
-	if err != nil {
-		err = errdef.WithHint(fmt.Errorf("its processes cannot stand still meanwhile: %w", err), "stop it first, or copy its files as they come: commit --pause=false")
-	} else {
-		err = s.runtime(rec).Pause(ctx, rec.ID)
-	}
-	if err != nil && gone(rec.State) {
-		if cur, err := s.get(rec.ID); err == nil && cur.State.Pid != rec.State.Pid {
-			return s.frozen(ctx, cur, noPause, fn) // it was started again
+	return s.freezing(ctx, rec, func(rec Record) error {
+		for rec.State.Status == Running {
+			err := s.freeze(ctx, rec)
+			if err == nil {
+				// Also when ctx has ended: nobody else would let it go on.
+				return errors.Join(fn(), s.resume(context.WithoutCancel(ctx), rec))
+			}
+			if !gone(rec.State) {
+				return err
+			}
+			cur, err := s.get(rec.ID)
+			if err != nil || cur.State.Pid == rec.State.Pid {
+				break
+			}
+			rec = cur // it was started again
 		}
 		return fn()
+	})
+}
+
+func (s *Store) freeze(ctx context.Context, rec Record) error {
+	if err := s.freezable(rec); err != nil {
+		return errdef.WithHint(fmt.Errorf("its processes cannot stand still meanwhile: %w", err), "stop it first, or copy its files as they come: commit --pause=false")
 	}
-	if err != nil {
-		return err
-	}
-	err = fn()
-	// Also when ctx has ended: nobody else would thaw it.
-	ctx = context.WithoutCancel(ctx)
-	return errors.Join(err, s.records.Locked(ctx, rec.ID, func() error {
-		if cur, err := s.get(rec.ID); err == nil && cur.State.Status == Paused {
-			return nil // somebody paused it meanwhile
-		}
-		return s.runtime(rec).Resume(ctx, rec.ID)
-	}))
+	return s.runtime(rec).Pause(ctx, rec.ID)
 }
 
 // MountTree shows the container's tree, read-only and without what is mounted into it, in the empty directory dir while fn

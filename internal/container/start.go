@@ -43,6 +43,10 @@ type Result struct {
 // A container in the foreground that removes itself and has neither terminal nor input is supervised by this process; every
 // other by a shim, and Start returns no sooner than it runs.
 func (s *Store) Start(ctx context.Context, rec Record, o StartOptions) (Result, error) {
+	rec, err := s.settled(ctx, rec)
+	if err != nil {
+		return Result{}, err
+	}
 	if rec.State.Status == Paused {
 		return Result{}, fmt.Errorf("cannot start a paused container, try unpause instead: container %s: %w", rec.Name, errdef.ErrConflict)
 	}
@@ -58,11 +62,33 @@ func (s *Store) Start(ctx context.Context, rec Record, o StartOptions) (Result, 
 	if o.Attach {
 		s.Emit(rec, "attach")
 	}
+	res, err := s.start(ctx, rec, o)
+	if !errors.Is(err, errStarted) {
+		return res, err
+	}
+	if rec, err = s.Lookup(ctx, rec.ID); err != nil {
+		return Result{}, err
+	}
+	return s.Start(ctx, rec, o)
+}
+
+func (s *Store) start(ctx context.Context, rec Record, o StartOptions) (Result, error) {
 	if o.Attach && rec.Host.AutoRemove && !rec.Config.Tty && !rec.Config.OpenStdin && !checked(rec.Config.Healthcheck) {
 		o.Streams.In = nil
 		return s.runHere(ctx, rec.ID, o)
 	}
 	return s.startShim(ctx, rec, o)
+}
+
+// settled waits while the container has ended and its record does not say so yet: its supervisor is about to record it, or somebody
+// who clears up after one that was killed.
+func (s *Store) settled(ctx context.Context, rec Record) (Record, error) {
+	untold := func(rec Record) bool { return rec.State.Alive() && over(rec.State) }
+	rec, err := s.outlast(ctx, rec, func(rec Record) bool { return untold(rec) && s.held(rec.ID) })
+	if err == nil && untold(rec) {
+		return s.Lookup(ctx, rec.ID)
+	}
+	return rec, err
 }
 
 // startShim starts a shim for the container and waits for its report.
@@ -145,6 +171,9 @@ func (s *Store) spawnProgram(args []string, attach bool, more ...*os.File) (conn
 
 func reported(reader *os.File) error {
 	r, err := readReport(reader)
+	if err == nil && r.Started {
+		return errStarted
+	}
 	if err != nil || r.OK || r.Failure == nil {
 		return err
 	}

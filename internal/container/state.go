@@ -77,12 +77,12 @@ func takesNothing(err error) bool {
 }
 
 // putState publishes a new state of the container; names, networks and limits changed meanwhile by others are kept. It
-// does so also when ctx has ended: nobody else knows the state. limits is called with the record if the limits were changed; nil: they do not
-// matter any more.
-func (s *Store) putState(ctx context.Context, rec *Record, limits func()) error {
+// does so also when ctx has ended: nobody else knows the state. merged is called before, with whether the limits were changed; nil: what others
+// changed does not matter any more.
+func (s *Store) putState(ctx context.Context, rec *Record, merged func(limits bool)) error {
 	err := s.records.Locked(context.WithoutCancel(ctx), rec.ID, func() error {
-		if s.mergeOthers(rec) && limits != nil {
-			limits()
+		if limits := s.mergeOthers(rec); merged != nil {
+			merged(limits)
 		}
 		return s.putVolatile(*rec)
 	})

@@ -37,9 +37,7 @@ func (s *Store) Stop(ctx context.Context, rec Record, o StopOptions) error {
 			return err
 		}
 	}
-	if err := s.wake(ctx, rec); err != nil && o.Return && s.held(rec.ID) {
-		return err
-	}
+	_ = s.wake(ctx, rec) // who does not hear it is asked again
 	sig, err := ParseSignal(first(o.Signal, rec.Config.StopSignal, "SIGTERM"))
 	if err != nil {
 		return err
@@ -51,20 +49,14 @@ func (s *Store) Stop(ctx context.Context, rec Record, o StopOptions) error {
 	if o.Timeout != nil {
 		timeout = *o.Timeout
 	}
-	if err := s.send(ctx, rec, sig, true); err != nil {
-		return err
-	}
 	waiting, cancel := ctx, context.CancelFunc(func() {})
 	if timeout >= 0 {
 		waiting, cancel = context.WithTimeout(ctx, time.Duration(timeout)*time.Second)
 	}
-	_, err = s.await(waiting, rec.ID)
+	err = s.end(waiting, rec, sig)
 	cancel()
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		if err := s.send(ctx, rec, unix.SIGKILL, true); err != nil {
-			return err
-		}
-		_, err = s.await(ctx, rec.ID)
+		err = s.end(ctx, rec, unix.SIGKILL)
 	}
 	if err != nil {
 		return err
@@ -76,9 +68,55 @@ func (s *Store) Stop(ctx context.Context, rec Record, o StopOptions) error {
 	return nil
 }
 
+// runLook is how often a container that is to end is looked at, whether its restart policy has started it once more.
+const runLook = 50 * time.Millisecond
+
+// end sends the container sig, and waits until it has no supervisor. One with a restart policy may be about to start it again, having
+// looked before it was asked to stop: it is asked again then, and that run gets the signal, too.
+func (s *Store) end(ctx context.Context, rec Record, sig unix.Signal) error {
+	sending := context.WithoutCancel(ctx) // a timeout of nothing is one signal all the same
+	if cur, err := s.get(rec.ID); err == nil {
+		rec = cur
+	}
+	if err := s.send(sending, rec, sig, true); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.await(ctx, rec.ID)
+		ended <- err
+	}()
+	if rec.Host.Restart.none() {
+		return <-ended
+	}
+	look := time.NewTicker(runLook)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-look.C:
+		}
+		cur, err := s.get(rec.ID)
+		if err != nil || !cur.State.Supervised() || cur.State.Status == rec.State.Status && cur.State.RestartCount == rec.State.RestartCount {
+			continue // when it is over the lock tells
+		}
+		rec = cur
+		_ = s.wake(sending, rec) // one that changes just now is asked again
+		if err := s.send(sending, rec, sig, true); err != nil {
+			return err
+		}
+	}
+}
+
 // begun waits while somebody is just starting the container, or at other work on it, and gives its record after that.
 func (s *Store) begun(ctx context.Context, rec Record) (Record, error) {
-	for end := time.Now().Add(lockWait); !rec.State.Supervised() && s.held(rec.ID) && time.Now().Before(end); {
+	return s.outlast(ctx, rec, func(rec Record) bool { return !rec.State.Supervised() && s.held(rec.ID) })
+}
+
+// outlast gives the container's record when it is no more as passing says, or has been so for too long.
+func (s *Store) outlast(ctx context.Context, rec Record, passing func(rec Record) bool) (Record, error) {
+	for end := time.Now().Add(lockWait); passing(rec) && time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
 			return rec, ctx.Err()
@@ -118,10 +156,7 @@ func (s *Store) Kill(ctx context.Context, rec Record, sig unix.Signal) error {
 	if err != nil {
 		return err
 	}
-	if rec.State.Status == Restarting {
-		return fmt.Errorf("cannot kill container: %s: container %s is restarting, stop ends that: %w", rec.Name, rec.ID, errdef.ErrConflict)
-	}
-	if !rec.State.Alive() {
+	if !rec.State.Supervised() {
 		return fmt.Errorf("cannot kill container: %s: container %s is not running: %w", rec.Name, rec.ID, errdef.ErrConflict)
 	}
 	// Docker's rule: a signal that may end the container does not wait until somebody unpauses it.
@@ -134,12 +169,15 @@ func (s *Store) Kill(ctx context.Context, rec Record, sig unix.Signal) error {
 			return err
 		}
 	}
-	if err := s.send(ctx, rec, sig, wake); err != nil || sig != unix.SIGKILL {
-		return err
+	if rec.State.Status == Restarting && wake {
+		_ = s.wake(ctx, rec) // the record tells it, too
+	}
+	if sig != unix.SIGKILL {
+		return s.send(ctx, rec, sig, wake)
 	}
 	waiting, cancel := context.WithTimeout(ctx, killWait)
 	defer cancel()
-	if _, err := s.await(waiting, rec.ID); err != nil {
+	if err := s.end(waiting, rec, sig); err != nil {
 		return fmt.Errorf("container %s was killed and has not ended yet: %w", rec.Name, err)
 	}
 	return s.settle(ctx, rec.ID)
@@ -209,38 +247,58 @@ type RemoveOptions struct {
 	Volumes bool // and remove its anonymous volumes
 }
 
-// Remove removes the container.
+// Remove removes the container. One that somebody starts while it is being removed by force is killed once more.
 func (s *Store) Remove(ctx context.Context, rec Record, o RemoveOptions) error {
-	rec, err := s.begun(ctx, rec)
-	if errors.Is(err, errdef.ErrNotFound) && (rec.Host.AutoRemove || o.Force) {
-		return nil
+	for end := time.Now().Add(lockWait); ; time.Sleep(time.Millisecond) {
+		l, err := s.freed(ctx, rec, o.Force)
+		if errors.Is(err, errTaken) && time.Now().Before(end) {
+			continue
+		}
+		if errors.Is(err, errdef.ErrNotFound) && (rec.Host.AutoRemove || o.Force) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = s.removeLocked(ctx, rec, o)
+		return errors.Join(err, l.release(verdict{Done: true, Code: rec.State.ExitCode}))
+	}
+}
+
+// errTaken: somebody else was quicker.
+var errTaken = fmt.Errorf("another operation holds it: %w", errdef.ErrConflict)
+
+// freed takes the lock of a container that does not run; with force it is killed if it does.
+func (s *Store) freed(ctx context.Context, rec Record, force bool) (*claim, error) {
+	cur, err := s.get(rec.ID)
+	if errors.Is(err, errdef.ErrNotFound) {
+		err = noSuch(rec.ID)
+	}
+	if err == nil {
+		rec, err = s.begun(ctx, cur)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if rec.State.Supervised() {
-		if !o.Force {
+		if !force {
 			err := fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove: %w",
 				"/"+rec.Name, rec.State.Status, errdef.ErrConflict)
-			return errdef.WithHint(err, fmt.Sprintf("strata stop %s && strata rm %s   (or: strata rm -f %s)", rec.Name, rec.Name, rec.Name))
+			return nil, errdef.WithHint(err, fmt.Sprintf("strata stop %s && strata rm %s   (or: strata rm -f %s)", rec.Name, rec.Name, rec.Name))
 		}
 		if err := s.halt(ctx, rec); err != nil && !errors.Is(err, errdef.ErrNotFound) {
-			return err
+			return nil, err
 		}
 		_ = s.wake(ctx, rec) // the record tells it, too
-		if err := s.send(ctx, rec, unix.SIGKILL, true); err != nil {
-			return err
-		}
-		if _, err := s.await(ctx, rec.ID); err != nil {
-			return err
+		if err := s.end(ctx, rec, unix.SIGKILL); err != nil {
+			return nil, err
 		}
 	}
-	l, err := s.lock(ctx, rec.ID)
-	if err != nil {
-		return err
+	l, err := s.tryLock(ctx, rec.ID)
+	if errors.Is(err, errdef.ErrConflict) {
+		err = fmt.Errorf("container %s: %w", ShortID(rec.ID), errTaken)
 	}
-	err = s.removeLocked(ctx, rec, o)
-	return errors.Join(err, l.release(verdict{Done: true, Code: rec.State.ExitCode}))
+	return l, err
 }
 
 func (s *Store) removeLocked(ctx context.Context, rec Record, o RemoveOptions) error {

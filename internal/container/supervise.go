@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"strata/internal/cgroup"
 	"strata/internal/errdef"
 	"strata/internal/mount"
@@ -39,9 +41,37 @@ type supervision struct {
 	restarts int
 }
 
+// errStarted: somebody else has just started the container.
+var errStarted = fmt.Errorf("it was started meanwhile: %w", errdef.ErrConflict)
+
+// lockToStart takes the container's lock; errStarted when another is quicker.
+func (s *Store) lockToStart(ctx context.Context, id string) (*claim, error) {
+	for end := time.Now().Add(lockWait); ; time.Sleep(time.Millisecond) {
+		l, err := s.tryLock(ctx, id)
+		if !errors.Is(err, errdef.ErrConflict) {
+			return l, err
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("container %s: %w", ShortID(id), errTaken)
+		}
+		if rec, err := s.get(id); err == nil && attended(rec.State) {
+			return nil, errStarted
+		}
+	}
+}
+
+// attended reports whether a container that somebody holds runs, or is about to run again, under a supervisor that lives.
+func attended(st State) bool {
+	running := st.Status == Restarting || st.Alive() && !over(st)
+	return running && !errors.Is(unix.Kill(st.Supervisor, 0), unix.ESRCH)
+}
+
 // supervise takes the container's lock and checks that it may start.
 func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) {
-	l, err := s.lock(ctx, id)
+	l, err := s.lockToStart(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -118,9 +148,14 @@ func (v *supervision) started(ctx context.Context, pid int, shim bool) error {
 			v.group = &g
 		}
 	}
-	return v.s.putState(ctx, &v.rec, func() {
-		if v.s.apply(context.WithoutCancel(ctx), v.rec) != nil {
+	// Who changes networks or limits from now on finds it running, and sees to that itself.
+	return v.s.putState(ctx, &v.rec, func(limits bool) {
+		ctx := context.WithoutCancel(ctx)
+		if limits && v.s.apply(ctx, v.rec) != nil {
 			v.rec.State.Error = "limits that were changed while it started do not hold"
+		}
+		if err := v.rejoin(ctx); err != nil {
+			v.rec.State.Error = "networks that were changed while it started: " + err.Error()
 		}
 	})
 }
@@ -128,7 +163,7 @@ func (v *supervision) started(ctx context.Context, pid int, shim bool) error {
 // finish records how the run ended, or removes the container if it asked for that, and gives up the lock. said is called
 // then, before the record is flushed to the disk: whoever it tells finds everything done, and does not wait for the disk.
 func (v *supervision) finish(ctx context.Context, code int, failure error, said func()) error {
-	left := errors.Join(v.tidy(ctx, failure), v.disconnect())
+	left := errors.Join(v.tidy(ctx, failure), v.disconnect(ctx))
 	st := &v.rec.State
 	st.ExitCode, st.Error = code, ""
 	if failure != nil {

@@ -274,7 +274,11 @@ func (s *Store) Remove(ctx context.Context, ref string) (Network, error) {
 	if len(members) > 0 {
 		return n, inUse(n, members)
 	}
-	return n, s.forget(n)
+	err = s.forget(n)
+	if err == nil {
+		os.Remove(s.lockFile(n.ID)) // whoever waits for it notices, and finds no network
+	}
+	return n, err
 }
 
 // inUse has docker's words.
