@@ -20,6 +20,9 @@ import (
 // the exit holds its lock for milliseconds more.
 const lockWait = 10 * time.Second
 
+// errTaken: somebody else has the container's lock.
+var errTaken = fmt.Errorf("another operation holds it: %w", errdef.ErrConflict)
+
 // verdict is what a supervisor leaves in its lock file at the end, for those who wait on the lock: the record of an
 // auto-removed container is gone by then.
 type verdict struct {
@@ -40,39 +43,37 @@ type claim struct {
 
 // lock makes the run directory and takes the container's lock.
 func (s *Store) lock(ctx context.Context, id string) (*claim, error) {
-	if !validID(id) {
-		return nil, fmt.Errorf("container id %q: %w", id, errdef.ErrInvalid)
-	}
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	for {
-		if err := os.MkdirAll(s.RunDir(id), 0o711); err != nil {
-			return nil, err
-		}
-		l, err := atomicfile.LockExclusive(ctx, s.lockPath(id))
-		if errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
-			continue // the last holder removed the directory between the two calls
-		}
-		if errors.Is(err, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("container %s: another operation holds it: %w", ShortID(id), errdef.ErrConflict)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return &claim{s: s, id: id, file: l}, nil
+	l, err := s.lockBy(ctx, id, func() (*atomicfile.Lock, error) { return atomicfile.LockExclusive(ctx, s.lockPath(id)) })
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("container %s: %w", ShortID(id), errTaken)
 	}
+	return l, err
 }
 
 // tryLock is [Store.lock] that does not wait for another holder: errdef.ErrConflict.
 func (s *Store) tryLock(ctx context.Context, id string) (*claim, error) {
-	l, err := atomicfile.TryExclusive(s.lockPath(id))
-	if errors.Is(err, os.ErrNotExist) {
-		return s.lock(ctx, id)
+	return s.lockBy(ctx, id, func() (*atomicfile.Lock, error) { return atomicfile.TryExclusive(s.lockPath(id)) })
+}
+
+func (s *Store) lockBy(ctx context.Context, id string, take func() (*atomicfile.Lock, error)) (*claim, error) {
+	if !validID(id) {
+		return nil, fmt.Errorf("container id %q: %w", id, errdef.ErrInvalid)
 	}
-	if err != nil {
-		return nil, err
+	for {
+		l, err := take()
+		if err == nil {
+			return &claim{s: s, id: id, file: l}, nil
+		}
+		if !errors.Is(err, os.ErrNotExist) || ctx.Err() != nil {
+			return nil, err
+		}
+		// None is there yet, or the last holder has just removed it.
+		if err := os.MkdirAll(s.RunDir(id), 0o711); err != nil {
+			return nil, err
+		}
 	}
-	return &claim{s: s, id: id, file: l}, nil
 }
 
 // release removes the run directory, publishes v to those who wait, and gives the lock up.

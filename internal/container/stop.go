@@ -265,9 +265,6 @@ func (s *Store) Remove(ctx context.Context, rec Record, o RemoveOptions) error {
 	}
 }
 
-// errTaken: somebody else was quicker.
-var errTaken = fmt.Errorf("another operation holds it: %w", errdef.ErrConflict)
-
 // freed takes the lock of a container that does not run; with force it is killed if it does.
 func (s *Store) freed(ctx context.Context, rec Record, force bool) (*claim, error) {
 	cur, err := s.get(rec.ID)
