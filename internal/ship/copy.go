@@ -34,7 +34,7 @@ func Copy(ctx context.Context, from Source, to Target, o Options) (Result, error
 		o.Sink = progress.Discard
 	}
 	c := &copier{from: from, to: to, o: o, blobs: make(chan struct{}, atOnce), wide: wide,
-		once: map[digest.Digest]*carried{}, kept: map[digest.Digest]oci.Document{}}
+		once: map[digest.Digest]*carried{}, looked: map[digest.Digest]bool{}, kept: map[digest.Digest]oci.Document{}}
 	if o.Serial {
 		c.blobs, c.wide = make(chan struct{}, 1), 1
 	}
@@ -74,14 +74,30 @@ type copier struct {
 	mu     sync.Mutex
 	result Result
 	once   map[digest.Digest]*carried
+	looked map[digest.Digest]bool // by acceptable
 	kept   map[digest.Digest]oci.Document
 	size   int64 // of what is kept
 }
 
 // carried is something that is copied once, however often it is referred to.
 type carried struct {
-	done chan struct{}
-	err  error
+	done  chan struct{}
+	err   error
+	waits map[*carried]int // for what, and how often; under the copier's mu
+}
+
+// needs reports whether it waits for other, by however many steps.
+func (k *carried) needs(other *carried, seen map[*carried]bool) bool {
+	if k == other {
+		return true
+	}
+	seen[k] = true
+	for next := range k.waits {
+		if !seen[next] && next.needs(other, seen) {
+			return true
+		}
+	}
+	return false
 }
 
 // Choose gives the manifest of a source's image for a platform: one in the index that the root is, or the root itself. With
@@ -181,6 +197,9 @@ func (c *copier) acceptable(ctx context.Context, doc oci.Document, depth int) er
 			continue
 		}
 		group.Go(func() error {
+			if first, err := c.look(m.Digest); !first || err != nil {
+				return err
+			}
 			part, err := c.read(ctx, m)
 			if err != nil {
 				return err
@@ -189,6 +208,24 @@ func (c *copier) acceptable(ctx context.Context, doc oci.Document, depth int) er
 		})
 	}
 	return group.Wait()
+}
+
+// look notes that acceptable looks at a document, and bounds how many. false: it has done so before.
+func (c *copier) look(d digest.Digest) (first bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.looked[d] {
+		return false, nil
+	}
+	c.looked[d] = true
+	if len(c.looked) > maxDocuments {
+		return false, tooMany()
+	}
+	return true, nil
+}
+
+func tooMany() error {
+	return fmt.Errorf("more than %d documents: %w", maxDocuments, errdef.ErrLimit)
 }
 
 // read gets a document, from what is kept if it is there.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
@@ -377,5 +378,55 @@ func TestMounted(t *testing.T) {
 	same(t, want, second)
 	if after := sent.Load(); after != before {
 		t.Errorf("%d blobs were sent", after-before)
+	}
+}
+
+// What is about an image cannot have the image as a part: neither could be there first. Nor do two images, each with the other in what
+// is about it, wait for each other.
+func TestReferrerHoldsItsSubject(t *testing.T) {
+	about := func(m *memory, subject ocispec.Descriptor, parts ...ocispec.Descriptor) {
+		m.about[subject.Digest] = append(m.about[subject.Digest], m.document(ocispec.MediaTypeImageIndex, ocispec.Index{
+			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, ArtifactType: "application/x", Manifests: parts, Subject: &subject,
+		}))
+	}
+	for name, build := range map[string]func(m *memory, one, two ocispec.Descriptor){
+		"the root":   func(m *memory, one, _ ocispec.Descriptor) { m.root = one; about(m, one, one) },
+		"each other": func(m *memory, one, two ocispec.Descriptor) { about(m, one, two); about(m, two, one) },
+		"itself":     func(m *memory, one, _ ocispec.Descriptor) { about(m, one, one) },
+	} {
+		m := newMemory()
+		one := m.image(ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, ocispec.MediaTypeImageLayer, "amd64")
+		two := m.image(ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, ocispec.MediaTypeImageLayer, "arm64")
+		m.root = m.document(ocispec.MediaTypeImageIndex, ocispec.Index{
+			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{one, two},
+		})
+		build(m, one, two)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		_, err := ship.Copy(ctx, m, ship.NewRepository(client(t), parse(t, serve(t, true)+"/app:1")), ship.Options{Referrers: true})
+		cancel()
+		if !errors.Is(err, errdef.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Indexes that list each other many times are looked at once.
+func TestManyPaths(t *testing.T) {
+	m := newMemory()
+	m.root = m.image(ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, ocispec.MediaTypeImageLayer, "amd64")
+	for range 4 {
+		list := make([]ocispec.Descriptor, 500)
+		for i := range list {
+			list[i] = m.root
+		}
+		m.root = m.document(ocispec.MediaTypeImageIndex, ocispec.Index{
+			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: list,
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	result, err := ship.Copy(ctx, m, ship.NewRepository(client(t), parse(t, serve(t, true)+"/app:1")), ship.Options{})
+	if err != nil || result.Documents != 5 {
+		t.Errorf("%d documents, %v", result.Documents, err)
 	}
 }

@@ -71,10 +71,9 @@ func (c *copier) parts(ctx context.Context, doc oci.Document, links oci.Links, d
 	return doc, group.Wait()
 }
 
-// linked copies a document that another one, or a list of referrers, names. A referrer has to be about subject, which also
-// means that no list can lead in a circle.
+// linked copies a document that another one, or a list of referrers, names. A referrer has to be about subject.
 func (c *copier) linked(ctx context.Context, desc ocispec.Descriptor, role oci.Role, subject digest.Digest, depth int) error {
-	return c.single(ctx, desc.Digest, func() error {
+	return c.single(ctx, desc.Digest, func(ctx context.Context) error {
 		doc, err := c.read(ctx, desc)
 		if err != nil {
 			return err
@@ -111,17 +110,32 @@ func (c *copier) referrers(ctx context.Context, desc ocispec.Descriptor, depth i
 	return group.Wait()
 }
 
-// single runs copy for the first who asks for d; the others wait for it.
-func (c *copier) single(ctx context.Context, d digest.Digest, copy func() error) error {
+// carriedKey is the key in a context of the carried thing that its bearer works for.
+type carriedKey struct{}
+
+// single runs copy for the first who asks for d; the others wait for it. Whoever would so wait for himself is refused: something
+// about an image that has the image as a part.
+func (c *copier) single(ctx context.Context, d digest.Digest, copy func(ctx context.Context) error) error {
+	by, _ := ctx.Value(carriedKey{}).(*carried)
 	c.mu.Lock()
 	one, seen := c.once[d]
 	if !seen {
-		one = &carried{done: make(chan struct{})}
+		one = &carried{done: make(chan struct{}), waits: map[*carried]int{}}
 		c.once[d] = one
 	}
+	circle := by != nil && one.needs(by, map[*carried]bool{})
+	if by != nil && !circle {
+		by.waits[one]++
+	}
 	c.mu.Unlock()
+	if circle {
+		return fmt.Errorf("%s: it is about what it is a part of: %w", d, errdef.ErrInvalid)
+	}
+	if by != nil {
+		defer c.waited(by, one)
+	}
 	if !seen {
-		one.err = copy()
+		one.err = copy(context.WithValue(ctx, carriedKey{}, one))
 		close(one.done)
 		return one.err
 	}
@@ -133,20 +147,28 @@ func (c *copier) single(ctx context.Context, d digest.Digest, copy func() error)
 	}
 }
 
+func (c *copier) waited(by, one *carried) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if by.waits[one]--; by.waits[one] == 0 {
+		delete(by.waits, one)
+	}
+}
+
 // note counts, and bounds what is counted.
 func (c *copier) note(count func(r *Result)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	count(&c.result)
 	if c.result.Documents > maxDocuments {
-		return fmt.Errorf("more than %d documents: %w", maxDocuments, errdef.ErrLimit)
+		return tooMany()
 	}
 	return nil
 }
 
 // blob copies a blob unless the target has it.
 func (c *copier) blob(ctx context.Context, desc ocispec.Descriptor) error {
-	return c.single(ctx, desc.Digest, func() error {
+	return c.single(ctx, desc.Digest, func(ctx context.Context) error {
 		return c.carry(ctx, desc, func(task *progress.Task) (there bool, err error) {
 			if there, err = c.to.HasBlob(ctx, desc); there || err != nil {
 				return there, err
