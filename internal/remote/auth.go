@@ -49,7 +49,7 @@ func (p *prover) do(req *http.Request, scopes []string) (*http.Response, error) 
 		if !ok || !sameOrigin(req.URL, resp.Request.URL) {
 			return resp, nil
 		}
-		resp.Body.Close()
+		release(resp)
 		if proof, last, err = p.prove(req.Context(), req.URL, way, scopes, proof); err != nil {
 			return nil, err
 		}

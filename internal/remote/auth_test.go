@@ -5,13 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"strata/internal/errdef"
 )
@@ -395,5 +401,52 @@ func TestAccounts(t *testing.T) {
 	got, err := New(Options{HostDirs: []string{}}).Accounts()
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v\n got %v\nwant %v", err, got, want)
+	}
+}
+
+// A login costs no connection: what a registry says with its challenge is read to its end.
+func TestChallengeKeepsConnection(t *testing.T) {
+	var connections atomic.Int32
+	s := httptest.NewUnstartedServer(&tokens{next: plainRegistry()})
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	host := strings.TrimPrefix(s.URL, "http://")
+	c := newClient(t, hosts(t, host, `server = "http://`+host+`"`)) // it need not be asked what it speaks
+	if _, err := c.HasBlob(t.Context(), parse(t, host+"/app"), digest.FromString("x")); err != nil && !errors.Is(err, errdef.ErrDenied) {
+		t.Fatal(err)
+	}
+	if _, err := c.Tags(t.Context(), parse(t, host+"/app"), 0); err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		t.Fatal(err)
+	}
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+type closing struct {
+	io.Reader
+	closed atomic.Bool
+}
+
+func (c *closing) Close() error { c.closed.Store(true); return nil }
+
+// Of a request that is never sent, since the server wants to be left alone, the body is closed too.
+func TestUnsentBodyIsClosed(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	body := &closing{Reader: strings.NewReader("x")}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://h/", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &retrying{clock: time.After, name: func() string { return "h" }}
+	again.gate("h").close(time.Hour)
+	if _, err := again.RoundTrip(req); !errors.Is(err, context.Canceled) || !body.closed.Load() {
+		t.Errorf("%v, closed: %v", err, body.closed.Load())
 	}
 }

@@ -47,6 +47,9 @@ func (t *retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 	g := t.gate(req.URL.Host)
 	for attempt := 0; ; attempt++ {
 		if err := t.pass(req.Context(), g); err != nil {
+			if req.Body != nil {
+				req.Body.Close()
+			}
 			return nil, err
 		}
 		resp, err := t.next.RoundTrip(req)
@@ -58,8 +61,7 @@ func (t *retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 			return resp, err
 		}
 		if resp != nil {
-			_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody) // so that the connection can be used again
-			resp.Body.Close()
+			release(resp)
 		}
 		if !asked {
 			if err := t.sleep(req.Context(), wait); err != nil {
@@ -70,6 +72,12 @@ func (t *retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+}
+
+// release closes an answer of which nothing is wanted. It is read to its end if that is near, so that the connection can be used again.
+func release(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody)
+	resp.Body.Close()
 }
 
 // verdict is how long to wait before the next try, and whether the server asked for it; negative is never.

@@ -50,6 +50,7 @@ type sending struct {
 	log UploadLog // nil: nothing is remembered
 
 	s     *session // nil: there is none any more
+	lost  error    // why it cannot be told how much the registry has; nil: it has at
 	at    int64    // bytes that the registry has
 	tries int      // since it last had more
 	from  int64    // what it had then
@@ -60,6 +61,9 @@ func (u *sending) run(ctx context.Context, do func(s *session, from int64) error
 	u.recall(ctx)
 	for {
 		err := u.open(ctx)
+		if err == nil {
+			err = u.lost
+		}
 		if err == nil {
 			err = do(u.s, u.at)
 		}
@@ -126,6 +130,7 @@ func (u *sending) recall(ctx context.Context) {
 // does not tell, there is no session any more.
 func (u *sending) look(ctx context.Context, cause error) {
 	var r *refusal
+	u.lost = nil
 	if u.s == nil || errors.As(cause, &r) && !busy(r.status) {
 		u.s = nil
 		return
@@ -139,8 +144,9 @@ func (u *sending) look(ctx context.Context, cause error) {
 		}
 	case errors.As(err, &r), !errors.Is(err, errdef.ErrUnavailable):
 		u.s = nil
+	default: // it cannot be reached now: nothing is sent until it has told
+		u.lost = err
 	}
-	// Else it cannot be reached now; the next try finds out whether it can again, and whether it has as much as before.
 }
 
 // settled asks until the answer stays the same: what a connection brought that has ended is often still being read.

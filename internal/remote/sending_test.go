@@ -231,3 +231,34 @@ type fullLog struct{ err error }
 
 func (fullLog) Last() string        { return "" }
 func (l fullLog) Note(string) error { return l.err }
+
+// TestUploadGoesOnUnreached breaks an upload when for a while nobody can be asked how much has come: nothing is sent until somebody
+// has told.
+func TestUploadGoesOnUnreached(t *testing.T) {
+	blob := random(4 << 20)
+	s := newSessions()
+	s.cuts, s.step = 1, 2<<20
+	var asked atomic.Int32
+	host := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && asked.Add(1) <= maxRetries+1 {
+			panic(http.ErrAbortHandler)
+		}
+		s.ServeHTTP(w, r)
+	}))
+	if _, _, err := newClient(t).StreamBlob(t.Context(), parse(t, host+"/app"), func(w io.Writer) error { _, err := w.Write(blob); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if s.opened != 1 || s.counted > int64(len(blob))*105/100 {
+		t.Errorf("%d sessions, %d bytes sent of a blob of %d", s.opened, s.counted, len(blob))
+	}
+	// So it is with what an earlier process has sent.
+	s.got["9"], s.counted, s.opened = bytes.Clone(blob[:3<<20]), 0, 0
+	asked.Store(0)
+	log := &note{"http://" + host + "/v2/app/blobs/uploads/x?session=9"}
+	if _, _, err := newClient(t).ResumeBlob(t.Context(), parse(t, host+"/app"), log, func(w io.Writer) error { _, err := w.Write(blob); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if s.opened != 0 || s.counted != 1<<20 {
+		t.Errorf("%d sessions, %d bytes sent of a rest of %d", s.opened, s.counted, 1<<20)
+	}
+}
