@@ -264,11 +264,12 @@ func TestDelegated(t *testing.T) {
 	}
 }
 
-// TestHasten holds that it moves this process to where it is, and only where there are groups of version 1.
+// TestHasten holds that it moves this process to where it is, and only where there are groups of version 1 and processors to spare.
 func TestHasten(t *testing.T) {
 	tree := fake(t, map[string]string{
 		"proc/self/mountinfo": "30 23 0:26 / SYS/cpu rw - cgroup cgroup rw,cpu\n31 23 0:27 / SYS/unified rw - cgroup2 cgroup2 rw\n",
 		"proc/self/cgroup":    "2:cpu:/own\n0::/other\n", "sys/cpu/own/cgroup.procs": "1\n",
+		"proc/loadavg": "90.20 90.18 90.12 1/100000 11206\n",
 	})
 	procs := filepath.Join(tree.Sys, "cpu/own/cgroup.procs")
 	stop := tree.Hasten()
@@ -286,6 +287,16 @@ func TestHasten(t *testing.T) {
 	v2.Hasten()()
 	if raw, err := os.ReadFile(filepath.Join(v2.Sys, "cgroup.procs")); err != nil || string(raw) != "1\n" {
 		t.Errorf("version 2: %q, %v", raw, err)
+	}
+	busy := fake(t, map[string]string{
+		"proc/self/mountinfo": "30 23 0:26 / SYS/cpu rw - cgroup cgroup rw,cpu\n", "proc/self/cgroup": "2:cpu:/own\n",
+		"sys/cpu/own/cgroup.procs": "1\n", "proc/loadavg": "0.20 0.18 0.12 99999/100000 11206\n",
+	})
+	busy.Hasten()()
+	// It has no way to say that it will write nothing.
+	time.Sleep(20 * time.Millisecond)
+	if raw, err := os.ReadFile(filepath.Join(busy.Sys, "cpu/own/cgroup.procs")); err != nil || string(raw) != "1\n" {
+		t.Errorf("a busy machine: %q, %v", raw, err)
 	}
 }
 

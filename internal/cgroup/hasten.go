@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -23,9 +24,14 @@ const (
 // whole machine whose writer, when there was none lately, first waits for a grace period (RCU): some 10 ms in which a runtime that
 // puts its process into the container's groups stands still. The wait is the same for who moves a process to where it is. So we
 // do that, meanwhile, with this process. With version 2 runtimes make processes in their groups and wait for nothing.
+//
+// On a machine that has more to do than processors the wait costs nobody anything, while our moves hold up all that starts and ends.
 func (t Tree) Hasten() (stop func()) {
 	stopped := make(chan struct{})
 	go func() {
+		if t.busy() {
+			return
+		}
 		own, procs, err := t.ownGroup()
 		if err != nil {
 			return // it costs time, no more
@@ -47,6 +53,18 @@ func (t Tree) Hasten() (stop func()) {
 		}
 	}()
 	return sync.OnceFunc(func() { close(stopped) })
+}
+
+// busy reports whether more threads want to run than twice the processors: see proc_loadavg(5).
+func (t Tree) busy() bool {
+	raw, err := os.ReadFile(filepath.Join(t.Proc, "loadavg"))
+	if err != nil {
+		return false
+	}
+	var minute, five, fifteen float64
+	var running int
+	_, err = fmt.Sscanf(string(raw), "%f %f %f %d/", &minute, &five, &fifteen, &running)
+	return err == nil && running > 2*runtime.NumCPU()
 }
 
 // ownGroup gives the groups in which this process is, and the file that moves processes to one of them, of version 1.

@@ -3,9 +3,9 @@ package runtime
 import "time"
 
 // The time between two looks at a pid file grows from the first to the last: a container that takes long to start is not
-// looked at more often than it is worth.
+// looked at more often than it is worth. None starts within the first.
 const (
-	firstLook = time.Millisecond
+	firstLook = 3 * time.Millisecond
 	lastLook  = 20 * time.Millisecond
 )
 
@@ -27,7 +27,7 @@ func (c *call) awaitPid(ended <-chan struct{}) (pid int, ok bool) {
 		case <-ended:
 			over = true // and look once more
 		case <-timer.C:
-			timer.Reset(min(max(time.Since(start)/20, firstLook), lastLook))
+			timer.Reset(min(max(time.Since(start)/5, firstLook), lastLook))
 		}
 	}
 }
