@@ -180,6 +180,33 @@ func TestLoadBoundsMembers(t *testing.T) {
 	s.nothingLeft(t)
 }
 
+// An archive of a few megabytes does not take gigabytes of memory, by having one large config for many images.
+func TestLoadBoundsDocuments(t *testing.T) {
+	const images = 20
+	cfg := strings.Replace(config(oci.Host().Architecture, "base"), "{", "{"+strings.Repeat(" ", 7<<20), 1)
+	entries := make([]any, images)
+	var manifests []file
+	var descs []ocispec.Descriptor
+	for i := range entries {
+		entries[i] = map[string]any{"Config": "c.json", "Layers": []string{"l.tar"}}
+		m := toJSON(map[string]any{
+			"schemaVersion": 2, "annotations": map[string]string{"n": fmt.Sprint(i)},
+			"config": describe(ocispec.MediaTypeImageConfig, cfg), "layers": []any{describe(ocispec.MediaTypeImageLayer, string(layerTar("base")))},
+		})
+		manifests, descs = append(manifests, blob(m)), append(descs, describe(ocispec.MediaTypeImageManifest, m))
+	}
+	for name, files := range map[string][]file{
+		"docker": {{name: "manifest.json", data: toJSON(entries)}, {name: "c.json", data: cfg}, {name: "l.tar", data: string(layerTar("base"))}},
+		"layout": append(manifests, blob(cfg), blob(string(layerTar("base"))), file{name: "index.json", data: indexOf(descs...)}),
+	} {
+		s, _, err := load(t, files...)
+		if !errors.Is(err, errdef.ErrLimit) {
+			t.Errorf("%s: %v", name, err)
+		}
+		s.nothingLeft(t)
+	}
+}
+
 func TestLoadStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

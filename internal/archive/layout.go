@@ -29,6 +29,7 @@ func planLayout(src source, p oci.Platform) ([]plannedImage, error) {
 	}
 	var images []plannedImage
 	at := map[digest.Digest]int{}
+	left := maxPlan
 	for _, desc := range choose(top.Manifests, p) {
 		name := annotatedName(desc)
 		if desc, err = forPlatform(src, desc, p, 0); err != nil {
@@ -37,6 +38,9 @@ func planLayout(src source, p oci.Platform) ([]plannedImage, error) {
 		i, seen := at[desc.Digest]
 		if !seen {
 			img, err := planManifest(src, desc)
+			if err == nil {
+				err = img.roomFor(&left)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 			}
@@ -143,7 +147,7 @@ func forPlatform(src source, d ocispec.Descriptor, p oci.Platform, depth int) (o
 // what is wrong with them only makes them useless.
 func manifestsByConfig(src source) map[digest.Digest][]byte {
 	found := map[digest.Digest][]byte{}
-	left := maxManifests
+	left, room := maxManifests, maxPlan
 	var walk func(name string, want digest.Digest, depth int)
 	walk = func(name string, want digest.Digest, depth int) {
 		x, err := readIndex(src, name, want)
@@ -163,6 +167,9 @@ func manifestsByConfig(src source) map[digest.Digest][]byte {
 			raw, err := document(src, blobName(d.Digest), oci.MaxManifest, d.Digest)
 			if err != nil {
 				continue
+			}
+			if room -= len(raw); room < 0 {
+				return
 			}
 			if m, err := oci.ParseManifest(raw); err == nil {
 				found[m.Config.Digest] = raw

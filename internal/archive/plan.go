@@ -41,6 +41,17 @@ type dockerManifest struct {
 	Layers   []string
 }
 
+// maxPlan bounds the documents of a plan, in bytes: thousands of images in an archive can have one large config.
+const maxPlan = 64 << 20
+
+// roomFor takes the documents of one more image from what is left of [maxPlan].
+func (img *plannedImage) roomFor(left *int) error {
+	if *left -= len(img.rawConfig) + len(img.rawManifest); *left < 0 {
+		return fmt.Errorf("archive: its configs and manifests have more than %d bytes: %w", maxPlan, errdef.ErrLimit)
+	}
+	return nil
+}
+
 const (
 	dockerManifestName = "manifest.json"
 	indexName          = "index.json"
@@ -94,8 +105,12 @@ func planDocker(src source) ([]plannedImage, error) {
 	}
 	manifests := manifestsByConfig(src)
 	var images []plannedImage
+	left := maxPlan
 	for i, e := range entries {
 		img, err := planEntry(src, e, manifests)
+		if err == nil {
+			err = img.roomFor(&left)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("image %d of %s: %w", i+1, dockerManifestName, err)
 		}
