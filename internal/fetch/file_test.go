@@ -355,7 +355,7 @@ func TestFileDamaged(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 		data, _ := filepath.Glob(filepath.Join(c.Dir, "url", "*", "data-*"))
-		for changed := changeTime(t, data[0]); changeTime(t, data[0]) == changed; { // until the kernel's clock has gone on
+		for changed := changeTime(t, data[0]); changed.Equal(changeTime(t, data[0])); { // until the kernel's clock has gone on
 			if err := os.WriteFile(data[0], []byte("evil"), 0o600); err != nil {
 				t.Fatal(err)
 			}
