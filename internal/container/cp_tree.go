@@ -56,7 +56,7 @@ func (s *Store) withTree(ctx context.Context, rec Record, dir string, fn func(t 
 		}
 		// What cannot be given up goes with the process.
 		defer func() { _ = l.release(verdict{}) }()
-		if rec, err = s.get(rec.ID); err != nil {
+		if rec, err = s.there(rec.ID); err != nil {
 			return err
 		}
 		if s.unfinished(rec) {

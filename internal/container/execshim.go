@@ -84,7 +84,7 @@ func execShim(ctx context.Context, open func(Place) (*Store, error), told func(e
 	if err != nil {
 		return err
 	}
-	rec, err := s.get(a.ID)
+	rec, err := s.there(a.ID)
 	if err != nil {
 		return err
 	}

@@ -223,7 +223,7 @@ func (s *Store) probe(ctx context.Context, rec Record, args []string) (code int,
 		_, _ = io.Copy(io.Discard, r) // the command is not to be stopped by what nobody keeps
 	}()
 	code, err = runtime.Wait(ctx, pid)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		_ = unix.Kill(pid, unix.SIGKILL) // it is our child, not yet waited for: the pid is its own
 		_, _ = runtime.Wait(context.WithoutCancel(ctx), pid)
 	}

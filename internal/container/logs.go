@@ -48,8 +48,11 @@ func (s *Store) Logs(ctx context.Context, rec Record, o LogOptions, stdout, stde
 		}
 	}
 	err := r.run(ctx, alive)
-	if errors.Is(err, errPastUntil) {
+	switch {
+	case errors.Is(err, errPastUntil):
 		return nil
+	case errors.Is(err, os.ErrNotExist): // it never ran, or has been removed since it was looked up
+		_, err = s.there(rec.ID)
 	}
 	return err
 }
@@ -90,7 +93,7 @@ func (e logEntry) details() string {
 func (r *logReader) run(ctx context.Context, alive func() bool) error {
 	r.partial = map[string]bool{}
 	f, err := r.begin()
-	if err != nil || f == nil {
+	if err != nil {
 		return err
 	}
 	defer func() { f.f.Close() }()
@@ -125,10 +128,13 @@ func (r *logReader) run(ctx context.Context, alive func() bool) error {
 	}
 }
 
-// begin opens the file where the wanted entries begin, at their place.
+// begin opens the file where the wanted entries begin, at their place: os.ErrNotExist without any.
 func (r *logReader) begin() (*logFile, error) {
 	files, err := r.openAll()
-	if err != nil || len(files) == 0 {
+	if err == nil && len(files) == 0 {
+		err = os.ErrNotExist
+	}
+	if err != nil {
 		return nil, err
 	}
 	pick := len(files) - 1

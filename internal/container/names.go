@@ -182,18 +182,22 @@ func (s *Store) Rename(ctx context.Context, rec Record, name string) error {
 	}
 	old := rec.Name
 	err := s.names.locked(ctx, func() error {
-		err := s.records.Update(ctx, rec.ID, func(r *Record, exists bool) error {
-			switch {
-			case !exists:
-				return noSuch(rec.ID)
-			case name == r.Name:
+		err := s.records.Locked(ctx, rec.ID, func() error {
+			cur, err := s.there(rec.ID)
+			if err != nil {
+				return err
+			}
+			if name == cur.Name {
 				return fmt.Errorf("renaming a container with the same name as its current name: %q: %w", name, errdef.ErrInvalid)
 			}
 			if err := s.names.reserve(name, rec.ID); err != nil {
 				return fmt.Errorf("error when allocating new name: %w", err)
 			}
-			old, r.Name = r.Name, name
-			return nil
+			old, cur.Name = cur.Name, name
+			if err := s.put(cur); err != nil || !cur.State.Alive() {
+				return err // who is just starting it notices when it runs
+			}
+			return s.opt.Networks.Rename(rec.ID, name)
 		})
 		if err != nil {
 			return err

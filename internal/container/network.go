@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -188,6 +189,11 @@ func (v *supervision) rejoin(ctx context.Context) error {
 	if !v.rec.Host.OwnNetwork() {
 		return nil
 	}
+	if slices.ContainsFunc(v.net.endpoints, func(e network.Endpoint) bool { return e.Owner.Name != v.rec.Name }) {
+		if err := v.s.opt.Networks.Rename(v.rec.ID, v.rec.Name); err != nil {
+			return err
+		}
+	}
 	var changed bool
 	for _, e := range slices.Clone(v.net.endpoints) {
 		if slices.ContainsFunc(v.rec.Host.Networks, func(a network.Attachment) bool { return a.Network == e.Network }) {
@@ -322,6 +328,9 @@ func openNamespace(st State, kind string) (*os.File, error) {
 	}
 	defer unix.Close(fd)
 	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", st.Pid, kind))
+	if err != nil && hasEnded(fd, 100*time.Millisecond) { // it has left its namespaces
+		return nil, fmt.Errorf("process %d of the container: %w", st.Pid, errdef.ErrNotFound)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("namespace of the container: %w", err)
 	}
@@ -532,10 +541,7 @@ func (s *Store) leaveRunning(rec Record, n network.Network) error {
 // running yet: its supervisor does so when it records that it runs ([supervision.rejoin]).
 func (s *Store) changeNetworks(ctx context.Context, rec Record, change func(cur *Record) error) error {
 	return s.records.Locked(ctx, rec.ID, func() error {
-		cur, err := s.get(rec.ID)
-		if errors.Is(err, errdef.ErrNotFound) {
-			return noSuch(rec.ID)
-		}
+		cur, err := s.there(rec.ID)
 		if err == nil {
 			err = change(&cur)
 		}

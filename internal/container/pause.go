@@ -71,10 +71,7 @@ func (s *Store) freezing(ctx context.Context, rec Record, fn func(rec Record) er
 		os.Remove(path)
 		l.Unlock()
 	}()
-	cur, err := s.get(rec.ID)
-	if errors.Is(err, errdef.ErrNotFound) {
-		return noSuch(rec.ID)
-	}
+	cur, err := s.there(rec.ID)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -204,5 +205,32 @@ func TestRemoveMeetsStart(t *testing.T) {
 			t.Error(err)
 		}
 		wg.Wait()
+	}
+}
+
+// TestRemovedSinceLookup: what is asked of a container that is gone by then is told so, in docker's words.
+func TestRemovedSinceLookup(t *testing.T) {
+	s := liveStore(t)
+	rec := make1(t, s, sh("echo hi"), HostConfig{})
+	if code, out, _ := run(t, s, rec, ""); code != 0 || out != "hi\n" {
+		t.Fatal(code, out)
+	}
+	if err := s.Remove(t.Context(), rec, RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Start(t.Context(), rec, StartOptions{}); err == nil || !strings.Contains(err.Error(), "No such container: "+rec.ID) {
+		t.Error("start:", err)
+	}
+	live := rec
+	live.State.Status = Running
+	for what, err := range map[string]error{
+		"logs":  s.Logs(t.Context(), rec, LogOptions{Tail: -1}, nil, nil),
+		"cp":    s.CopyOutTar(t.Context(), rec, "/etc", io.Discard, CopyOptions{Dir: t.TempDir()}),
+		"pause": s.Pause(t.Context(), live),
+		"rm":    s.Remove(t.Context(), rec, RemoveOptions{}),
+	} {
+		if !errors.Is(err, errdef.ErrNotFound) || !strings.Contains(err.Error(), "No such container: "+rec.ID) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"strata/internal/atomicfile"
+	"strata/internal/errdef"
 )
 
 // A container starts and ends also while nothing can be written where its record is: the disk is full, or became read-only. Its state
@@ -30,6 +31,15 @@ func (s *Store) get(id string) (Record, error) {
 		rec.State = st
 	}
 	return rec, nil
+}
+
+// there is [Store.get] for who was told of the container before: if it has been removed since, docker's words say so.
+func (s *Store) there(id string) (Record, error) {
+	rec, err := s.get(id)
+	if errors.Is(err, errdef.ErrNotFound) {
+		err = noSuch(id)
+	}
+	return rec, err
 }
 
 // all is [Store.get] for every container, by id.

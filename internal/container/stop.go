@@ -122,10 +122,7 @@ func (s *Store) outlast(ctx context.Context, rec Record, passing func(rec Record
 			return rec, ctx.Err()
 		case <-time.After(time.Millisecond):
 		}
-		cur, err := s.get(rec.ID)
-		if errors.Is(err, errdef.ErrNotFound) {
-			return rec, noSuch(rec.ID)
-		}
+		cur, err := s.there(rec.ID)
 		if err != nil {
 			return rec, err
 		}
@@ -267,10 +264,7 @@ func (s *Store) Remove(ctx context.Context, rec Record, o RemoveOptions) error {
 
 // freed takes the lock of a container that does not run; with force it is killed if it does.
 func (s *Store) freed(ctx context.Context, rec Record, force bool) (*claim, error) {
-	cur, err := s.get(rec.ID)
-	if errors.Is(err, errdef.ErrNotFound) {
-		err = noSuch(rec.ID)
-	}
+	cur, err := s.there(rec.ID)
 	if err == nil {
 		rec, err = s.begun(ctx, cur)
 	}

@@ -75,10 +75,7 @@ func (s *Store) supervise(ctx context.Context, id string) (*supervision, error) 
 	if err != nil {
 		return nil, err
 	}
-	rec, err := s.get(id)
-	if errors.Is(err, errdef.ErrNotFound) {
-		err = noSuch(id)
-	}
+	rec, err := s.there(id)
 	if err == nil && s.unfinished(rec) {
 		// We hold the lock, so its supervisor is dead.
 		err = s.bury(ctx, &rec)

@@ -3,7 +3,6 @@ package container
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"strata/internal/cgroup"
@@ -29,10 +28,7 @@ func (s *Store) Update(ctx context.Context, rec Record, u Change) error {
 
 func (s *Store) update(ctx context.Context, rec Record, u Change) error {
 	return s.records.Locked(ctx, rec.ID, func() error {
-		cur, err := s.get(rec.ID)
-		if errors.Is(err, errdef.ErrNotFound) {
-			return noSuch(rec.ID)
-		}
+		cur, err := s.there(rec.ID)
 		if err != nil {
 			return err
 		}

@@ -89,6 +89,21 @@ func (s *Store) writeEndpoint(e Endpoint) error {
 	return atomicfile.Write(s.seatFile(e), raw, 0o600)
 }
 
+// Rename gives the owner another name in all networks that it is in. Nobody must be taking it out of one meanwhile.
+func (s *Store) Rename(owner, name string) error {
+	endpoints, err := s.Endpoints(owner)
+	if err != nil {
+		return err
+	}
+	for _, e := range endpoints {
+		e.Owner.Name = name
+		if err := s.writeEndpoint(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *Store) seatFile(e Endpoint) string {
 	return filepath.Join(s.membersDir(e.NetworkID), e.fileName())
 }
