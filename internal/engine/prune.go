@@ -204,7 +204,7 @@ func (e *Engine) idleContainers(ctx context.Context, o ContainerPrune) ([]contai
 	}
 	var idle []container.Record
 	for _, rec := range all {
-		if rec.State.Alive() || rec.State.Status == container.Created && time.Since(rec.Created) < justCreated || !matches(rec) {
+		if rec.State.Supervised() || rec.State.Status == container.Created && time.Since(rec.Created) < justCreated || !matches(rec) {
 			continue
 		}
 		idle = append(idle, rec)

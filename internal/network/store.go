@@ -195,6 +195,13 @@ func (s *Store) found(_ context.Context, n *Network) error {
 		return err
 	}
 	return s.onMachine(func(k *kernel) error {
+		if err := k.clearHalfMade(records); err != nil {
+			return err
+		}
+		if err := s.noteHalfMade(*n); err != nil {
+			return err
+		}
+		defer os.Remove(s.halfMadeFile())
 		if err := k.found(n); err != nil {
 			return err
 		}
@@ -370,8 +377,12 @@ func (s *Store) Clear(ctx context.Context) error {
 	if s.opt.Userns {
 		return errors.Join(s.leaveGround(), os.RemoveAll(s.opt.Run))
 	}
+	records, err := s.records()
+	if err != nil {
+		return err
+	}
 	err = s.onMachine(func(k *kernel) error {
-		var errs []error
+		errs := []error{k.clearHalfMade(records)}
 		for _, n := range all {
 			if n.Driver == DriverBridge {
 				errs = append(errs, k.removeBridge(n.Device))
