@@ -38,19 +38,9 @@ func NewCollection(w io.Writer, docker bool) (*Collection, error) {
 
 // OpenCollection adds to the OCI layout in the directory dir, or makes one there. Others wait until it is closed.
 func OpenCollection(ctx context.Context, dir string) (*Collection, error) {
-	if err := usableLayout(dir); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	lock, err := atomicfile.LockExclusive(ctx, filepath.Join(dir, ".strata-lock"))
+	unlock, err := LockLayout(ctx, dir)
 	if err != nil {
 		return nil, err
-	}
-	unlock := func() error {
-		os.Remove(filepath.Join(dir, ".strata-lock"))
-		return lock.Unlock()
 	}
 	c := &Collection{out: newDirWriter(dir), dir: dir, unlock: unlock}
 	if c, err = newCollection(c); err != nil {
@@ -60,20 +50,41 @@ func OpenCollection(ctx context.Context, dir string) (*Collection, error) {
 	return c, nil
 }
 
+const layoutLock = ".strata-lock"
+
+// LockLayout makes the directory dir if need be, waits until nobody else writes into the OCI layout that it is, and refuses one that holds
+// something else.
+func LockLayout(ctx context.Context, dir string) (unlock func() error, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	name := filepath.Join(dir, layoutLock)
+	lock, err := atomicfile.LockExclusive(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	unlock = func() error {
+		os.Remove(name)
+		return lock.Unlock()
+	}
+	if err := usableLayout(dir); err != nil { // while nobody is just making it
+		_ = unlock() // the error that matters is known
+		return nil, err
+	}
+	return unlock, nil
+}
+
 // usableLayout refuses a directory that has something else in it.
 func usableLayout(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		if os.IsNotExist(err) {
-			return nil
-		}
-		return err
-	}
 	if _, err := os.Stat(filepath.Join(dir, layoutName)); err == nil {
 		return nil
 	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
 	for _, e := range entries {
-		if e.Name() != "blobs" && e.Name() != ".strata-lock" {
+		if e.Name() != "blobs" && e.Name() != layoutLock {
 			return errdef.WithHint(fmt.Errorf("directory %s holds %q and is no OCI layout: %w", dir, e.Name(), errdef.ErrConflict), "name an empty or a new directory")
 		}
 	}

@@ -123,7 +123,7 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) (BuildResult, error)
 		res.Tags = append(res.Tags, full)
 	}
 	for _, to := range o.CacheTo { // said before the work, not after it
-		if _, _, err := e.cachePlace(to); err != nil && !to.IgnoreError {
+		if _, _, err := e.cachePlace(ctx, to); err != nil && !to.IgnoreError {
 			return res, fmt.Errorf("export of the build cache: %w", err)
 		}
 	}

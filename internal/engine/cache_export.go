@@ -115,7 +115,7 @@ func (e *Engine) exportCaches(ctx context.Context, to []CacheExport, b *builtCac
 }
 
 func (e *Engine) exportCache(ctx context.Context, o CacheExport, doc graph.Export, b *builtCache) error {
-	place, name, err := e.cachePlace(o)
+	place, name, err := e.cachePlace(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -133,9 +133,9 @@ func (e *Engine) exportCache(ctx context.Context, o CacheExport, doc graph.Expor
 	return nil
 }
 
-func (e *Engine) cachePlace(o CacheExport) (cachePlace, string, error) {
+func (e *Engine) cachePlace(ctx context.Context, o CacheExport) (cachePlace, string, error) {
 	if o.Dir != "" {
-		place, err := openLayout(o.Dir, o.Tag)
+		place, err := openLayout(ctx, o.Dir, o.Tag)
 		return place, o.Dir, err
 	}
 	ref, err := reference.Parse(o.Ref)

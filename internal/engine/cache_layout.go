@@ -16,8 +16,8 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"strata/internal/archive"
 	"strata/internal/atomicfile"
-	"strata/internal/errdef"
 	"strata/internal/layer"
 	"strata/internal/oci"
 )
@@ -26,7 +26,7 @@ import (
 type layoutCache struct{ dir, tag string }
 
 // openLayout makes the directory an OCI layout unless it is one. It refuses one that holds something else.
-func openLayout(dir, tag string) (*layoutCache, error) {
+func openLayout(ctx context.Context, dir, tag string) (*layoutCache, error) {
 	if tag == "" {
 		tag = defaultCacheTag
 	}
@@ -34,25 +34,23 @@ func openLayout(dir, tag string) (*layoutCache, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	marker := filepath.Join(dir, ocispec.ImageLayoutFile)
-	if _, err := os.Lstat(marker); errors.Is(err, fs.ErrNotExist) {
-		others, err := os.ReadDir(dir)
-		if err != nil {
-			return nil, err
+	l := &layoutCache{dir, tag}
+	return l, l.locked(ctx, func() error {
+		if err := os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755); err != nil {
+			return err
 		}
-		if len(others) > 0 {
-			return nil, errdef.WithHint(fmt.Errorf("directory %s holds %q and is no OCI layout: %w", dir, others[0].Name(), errdef.ErrConflict),
-				"name an empty or a new directory")
-		}
+		text := fmt.Sprintf("{\"imageLayoutVersion\":%q}\n", ocispec.ImageLayoutVersion)
+		return atomicfile.Write(filepath.Join(dir, ocispec.ImageLayoutFile), []byte(text), 0o644)
+	})
+}
+
+// locked runs fn while nobody else changes what the layout names.
+func (l *layoutCache) locked(ctx context.Context, fn func() error) error {
+	unlock, err := archive.LockLayout(ctx, l.dir)
+	if err != nil {
+		return err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755); err != nil {
-		return nil, err
-	}
-	text := fmt.Sprintf("{\"imageLayoutVersion\":%q}\n", ocispec.ImageLayoutVersion)
-	return &layoutCache{dir, tag}, atomicfile.Write(marker, []byte(text), 0o644)
+	return errors.Join(fn(), unlock())
 }
 
 func (l *layoutCache) has(_ context.Context, b layer.Blob) (bool, error) {
@@ -113,6 +111,11 @@ func (l *layoutCache) publish(ctx context.Context, raw []byte) error {
 	if err := l.put(ctx, desc, raw); err != nil {
 		return err
 	}
+	return l.locked(ctx, func() error { return l.list(desc) })
+}
+
+// list puts the manifest into the index.
+func (l *layoutCache) list(desc ocispec.Descriptor) error {
 	index, err := readLayoutIndex(l.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		index, err = &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}, nil

@@ -20,7 +20,8 @@ import (
 // Checkout puts the tree of a commit into the new directory dir, modes as git gives them with the usual umask, and gives the
 // directory of it that r names.
 func (c *Cache) Checkout(ctx context.Context, r *Repo, at Commit, dir string) (tree string, err error) {
-	task := progress.Begin(c.Sink, "fetch "+r.Remote+"#"+at.ID+" "+dir, "[fetch] "+Redact(r.Remote)+"#"+at.ID[:min(12, len(at.ID))])
+	remote := Redact(r.Remote)
+	task := progress.Begin(c.Sink, "fetch "+remote+"#"+at.ID+" "+dir, "[fetch] "+remote+"#"+at.ID[:min(12, len(at.ID))])
 	defer func() { task.End(ctx, false, err) }()
 	place := c.place(gitDir, r.Remote)
 	lock, err := c.lock(ctx, place, r.Remote)

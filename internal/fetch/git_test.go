@@ -4,15 +4,18 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"strata/internal/errdef"
+	"strata/internal/progress"
 )
 
 // gitIn runs git in dir, as nobody in particular and on one day.
@@ -32,7 +35,7 @@ func gitIn(t testing.TB, dir string, args ...string) string {
 type project struct {
 	t         testing.TB
 	work, url string
-	auth      string // what every request must have as Authorization
+	auth      atomic.Value // a string that every request must have as Authorization
 }
 
 func newProject(t testing.TB) *project {
@@ -44,7 +47,7 @@ func newProject(t testing.TB) *project {
 	top := t.TempDir()
 	files := http.FileServer(http.Dir(top))
 	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if p.auth != "" && r.Header.Get("Authorization") != p.auth {
+		if auth, _ := p.auth.Load().(string); auth != "" && r.Header.Get("Authorization") != auth {
 			w.Header().Set("WWW-Authenticate", "Basic")
 			w.WriteHeader(http.StatusUnauthorized)
 			return
@@ -229,7 +232,7 @@ func TestCheckoutNeedsNoNetworkTwice(t *testing.T) {
 	if _, err := p.checkout(c, what); err != nil {
 		t.Fatal(err)
 	}
-	p.auth = "nobody"
+	p.auth.Store("nobody")
 	if _, err := p.checkout(c, what); err != nil {
 		t.Error(err)
 	}
@@ -265,7 +268,7 @@ func TestGitFails(t *testing.T) {
 func TestGitToken(t *testing.T) {
 	p := newProject(t)
 	token := "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:s3cret"))
-	p.auth = token
+	p.auth.Store(token)
 	if _, err := p.checkout(cacheIn(t, Options{}), "#light"); !errors.Is(err, errdef.ErrDenied) || !strings.Contains(errdef.Hint(err), "GIT_AUTH_TOKEN") {
 		t.Errorf("%v, hint %q", err, errdef.Hint(err))
 	}
@@ -360,5 +363,26 @@ func TestGitCanceled(t *testing.T) {
 	r, _ := ParseRepo(p.url)
 	if _, err := cacheIn(t, Options{}).Resolve(ctx, r); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// A password in a repository's URL is in no event and no error.
+func TestGitPasswordIsNotTold(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("needs git")
+	}
+	r, err := ParseRepo("http://me:secret@127.0.0.1:1/x.git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []progress.Event
+	c := cacheIn(t, Options{Sink: progress.Func(func(e progress.Event) { events = append(events, e) })})
+	_, failed := c.Resolve(t.Context(), r)
+	_, err = c.Checkout(t.Context(), r, Commit{ID: strings.Repeat("0", 40)}, filepath.Join(t.TempDir(), "tree"))
+	if failed == nil || err == nil || len(events) == 0 {
+		t.Fatalf("%v, %v, %d events", failed, err, len(events))
+	}
+	if told := fmt.Sprintf("%v %v %+v", failed, err, events); strings.Contains(told, "secret") {
+		t.Error(told)
 	}
 }
