@@ -146,16 +146,17 @@ func zstdWriter(w io.Writer, level int, program string, threads int) (io.WriteCl
 	if err != nil {
 		return newPieceWriter(w, zstdForm(level, ""), threads)
 	}
-	ready := make(chan pieceCoder, 1)
-	ready <- first
+	shared := &sharedCoder{coder: first}
 	another := form.coder
 	form.coder = func(level int) (pieceCoder, error) {
-		select {
-		case c := <-ready:
-			return c, nil
-		default:
-			return another(level)
+		if shared.borrow(true) {
+			return shared, nil
 		}
+		c, err := another(level)
+		if err != nil && shared.borrow(false) {
+			return shared, nil // fewer processes, and not an error
+		}
+		return c, err
 	}
 	out, err := newPieceWriter(w, form, threads)
 	if err != nil {

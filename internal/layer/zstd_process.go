@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -53,6 +54,40 @@ func provedZstd(program string, level int) (pieceCoder, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// sharedCoder is a coder for one thread, and by turns for those that can get none of their own. The last one closes it.
+type sharedCoder struct {
+	mu    sync.Mutex
+	coder pieceCoder
+	taken bool
+	users int
+}
+
+// borrow takes the coder: as the first, or when it is there already.
+func (s *sharedCoder) borrow(first bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first && s.taken || !first && s.users == 0 {
+		return false
+	}
+	s.taken = true
+	s.users++
+	return true
+}
+
+func (s *sharedCoder) code(dst, history, data []byte) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.coder.code(dst, history, data)
+}
+
+func (s *sharedCoder) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users--; s.users == 0 {
+		s.coder.close()
+	}
 }
 
 // CheckZstd tells why strata-zstd at the path program does not work here; nil if it does.

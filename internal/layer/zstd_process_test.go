@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,6 +117,30 @@ func TestZstdProcessDoesNotWork(t *testing.T) {
 	}
 	if _, err := zstdWriter(&brokenWriter{-1}, 0, program, 2); !errors.Is(err, errBroken) {
 		t.Errorf("a writer that takes nothing: %v", err)
+	}
+}
+
+// Where only one process can be started, all threads use that one.
+func TestZstdProcessShared(t *testing.T) {
+	data := mixed(9*zstdPiece + 100)
+	program := filepath.Join(t.TempDir(), ZstdProgram)
+	if err := os.Symlink(strataZstd(t), program); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w, err := zstdWriter(&out, 0, program, 4)
+	if err == nil {
+		err = os.Remove(program)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(w, bytes.NewReader(data))
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if want := pressed(t, zstdForm(0, strataZstd(t)), 2, 1<<20, data); !bytes.Equal(out.Bytes(), want) {
+		t.Errorf("%d bytes instead of %d", out.Len(), len(want))
 	}
 }
 
