@@ -82,9 +82,6 @@ func TestStartWaitsForTruth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := killLeftover(t.Context(), rec.State); err != nil {
-		t.Fatal(err)
-	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := s.Start(t.Context(), rec, StartOptions{}); err != nil {

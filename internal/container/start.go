@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -80,13 +81,16 @@ func (s *Store) start(ctx context.Context, rec Record, o StartOptions) (Result, 
 	return s.startShim(ctx, rec, o)
 }
 
-// settled waits while the container has ended and its record does not say so yet: its supervisor is about to record it, or somebody
-// who clears up after one that was killed.
+// settled waits while the container has ended, or its supervisor has, and its record does not say so yet: the supervisor is about to
+// record it, or somebody who clears up after one that was killed.
 func (s *Store) settled(ctx context.Context, rec Record) (Record, error) {
-	untold := func(rec Record) bool { return rec.State.Alive() && over(rec.State) }
-	rec, err := s.outlast(ctx, rec, func(rec Record) bool { return untold(rec) && s.held(rec.ID) })
-	if err == nil && untold(rec) {
-		return s.Lookup(ctx, rec.ID)
+	untold := func(rec Record) bool { return rec.State.Supervised() && !attended(rec.State) }
+	var err error
+	for end := time.Now().Add(lockWait); err == nil && untold(rec) && time.Now().Before(end); {
+		rec, err = s.outlast(ctx, rec, func(rec Record) bool { return untold(rec) && s.held(rec.ID) })
+		if err == nil && untold(rec) {
+			rec, err = s.Lookup(ctx, rec.ID)
+		}
 	}
 	return rec, err
 }

@@ -7,8 +7,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"strata/internal/cgroup"
 	"strata/internal/errdef"
 	"strata/internal/mount"
@@ -65,8 +63,21 @@ func (s *Store) lockToStart(ctx context.Context, id string) (*claim, error) {
 
 // attended reports whether a container that somebody holds runs, or is about to run again, under a supervisor that lives.
 func attended(st State) bool {
-	running := st.Status == Restarting || st.Alive() && !over(st)
-	return running && !errors.Is(unix.Kill(st.Supervisor, 0), unix.ESRCH)
+	if st.Status != Restarting && (!st.Alive() || over(st)) {
+		return false
+	}
+	return lives(st.Supervisor)
+}
+
+// lives reports whether a process has files open: one that was killed gives up its locks, and then may take long to be gone.
+func lives(pid int) bool {
+	dir, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	defer dir.Close()
+	_, err = dir.Readdirnames(1)
+	return err == nil || errors.Is(err, os.ErrPermission)
 }
 
 // supervise takes the container's lock and checks that it may start.
