@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -70,13 +71,34 @@ func (s *stranger) run(t *testing.T, pattern string, by []string, env ...string)
 	}
 }
 
-// TestScriptsAsPlainUser runs the same scripts as a user without rights, when root runs the tests.
+// TestScriptsAsPlainUser runs the same scripts as a user without rights, when root runs the tests: one half of them in `make test`, the
+// other in `make test-real`.
 func TestScriptsAsPlainUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("TestScripts already ran as a plain user")
 	}
 	t.Parallel() // with the fault suites, each of which uses little more than one processor
-	newStranger(t, 54321).run(t, "^TestScripts$"+chosen(), nil)
+	scripts := chosen()
+	if scripts == "" {
+		scripts = half(t, os.Getenv("STRATA_TEST_OTHER_HALF") != "")
+	}
+	newStranger(t, 54321).run(t, "^TestScripts$"+scripts, nil)
+}
+
+// half chooses every second script, as the part of a -run pattern that chooses subtests.
+func half(t *testing.T, other bool) string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/script/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d scripts, %v", len(files), err)
+	}
+	var names []string
+	for i, file := range files {
+		if (i%2 == 1) == other {
+			names = append(names, regexp.QuoteMeta(strings.TrimSuffix(filepath.Base(file), ".txt")))
+		}
+	}
+	return "/^(" + strings.Join(names, "|") + ")$"
 }
 
 // dayScripts are those of testdata/real that make up a plain user's day: the articles' applications, one of three services, images
