@@ -123,7 +123,7 @@ test: build ## vet and all tests that need nothing but this machine
 test-real: build ## real base images, package registries, other engines, all of conformance and of a plain user's scripts; as root
 	@scripts/test-deps.sh --real
 	STRATA_TEST_REAL=1 $(TEST) -count=1 -run '^(TestScriptsReal|TestTallImage|TestCorpus)$$' ./cmd/strata ./scripts/conformance | $(SUM)
-	STRATA_TEST_OTHER_HALF=1 $(TEST) -count=1 -run '^TestScriptsAsPlainUser$$' ./cmd/strata | $(SUM)
+	STRATA_TEST_OTHERS=1 $(TEST) -count=1 -run '^TestScriptsAsPlainUser$$' ./cmd/strata | $(SUM)
 
 # Each suite says at its end how many faults it injected and how many were survived.
 fault: build ## the fault suites in full: kills, power cuts, lying and full disks, rot, a mix; as root, takes hours

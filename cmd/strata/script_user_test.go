@@ -71,8 +71,8 @@ func (s *stranger) run(t *testing.T, pattern string, by []string, env ...string)
 	}
 }
 
-// TestScriptsAsPlainUser runs the same scripts as a user without rights, when root runs the tests: one half of them in `make test`, the
-// other in `make test-real`.
+// TestScriptsAsPlainUser runs the same scripts as a user without rights, when root runs the tests: a quarter of them in `make test`, the
+// others in `make test-real`.
 func TestScriptsAsPlainUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("TestScripts already ran as a plain user")
@@ -80,13 +80,13 @@ func TestScriptsAsPlainUser(t *testing.T) {
 	t.Parallel() // with the fault suites, each of which uses little more than one processor
 	scripts := chosen()
 	if scripts == "" {
-		scripts = half(t, os.Getenv("STRATA_TEST_OTHER_HALF") != "")
+		scripts = quarter(t, os.Getenv("STRATA_TEST_OTHERS") != "")
 	}
 	newStranger(t, 54321).run(t, "^TestScripts$"+scripts, nil)
 }
 
-// half chooses every second script, as the part of a -run pattern that chooses subtests.
-func half(t *testing.T, other bool) string {
+// quarter chooses every fourth script, or all others, as the part of a -run pattern that chooses subtests.
+func quarter(t *testing.T, others bool) string {
 	t.Helper()
 	files, err := filepath.Glob("testdata/script/*.txt")
 	if err != nil || len(files) == 0 {
@@ -94,7 +94,7 @@ func half(t *testing.T, other bool) string {
 	}
 	var names []string
 	for i, file := range files {
-		if (i%2 == 1) == other {
+		if (i%4 != 0) == others {
 			names = append(names, regexp.QuoteMeta(strings.TrimSuffix(filepath.Base(file), ".txt")))
 		}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // selection: make test builds one case in so many, make test-real all.
-const selection = 4
+const selection = 8
 
 // TestCorpus builds the cases of testdata/conformance with strata, in one store, and holds the results against BuildKit's,
 // which stand in the cases.
