@@ -95,6 +95,6 @@ if ! have_seccomp; then
 	fi
 fi
 if ! have_zstd; then
-	echo "note: no C compiler with a static libzstd here: Go's library compresses layers in zstd, which takes about half as long again; mend it with: sudo apt-get install libzstd-dev" >&2
+	echo "note: no C compiler with a static libzstd here: Go's library compresses layers in zstd, which takes about a third longer; mend it with: sudo apt-get install libzstd-dev" >&2
 fi
 exit $failed

@@ -175,10 +175,10 @@ func zstd(context.Context, Options) Check {
 	const name = "zstd"
 	path := beside.Find(layer.ZstdProgram)
 	if path == "" {
-		return warn(name, "no "+layer.ZstdProgram+" beside the program: Go's library compresses layers, which takes about half as long again", "make bin/"+layer.ZstdProgram+"   (needs a C compiler and libzstd-dev)")
+		return warn(name, "no "+layer.ZstdProgram+" beside the program: Go's library compresses layers, which takes about a third longer", "make bin/"+layer.ZstdProgram+"   (needs a C compiler and libzstd-dev)")
 	}
 	if err := layer.CheckZstd(path); err != nil {
-		return warn(name, fmt.Sprintf("%s does not work: %v; Go's library compresses layers, which takes about half as long again", path, err), "make bin/"+layer.ZstdProgram)
+		return warn(name, fmt.Sprintf("%s does not work: %v; Go's library compresses layers, which takes about a third longer", path, err), "make bin/"+layer.ZstdProgram)
 	}
 	return ok(name, "layers are compressed by "+path)
 }
